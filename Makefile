@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# Where to look for another build of the pinned torch, such as PyTorch's index of CPU wheels: make setup TORCH_INDEX=URL
+TORCH_INDEX ?=
+
+TASK ?= inpaint
+RUN_OPTIONS = $(if $(RESUME),resume=$(RESUME),task=$(TASK)) \
+	$(if $(PAPER),paper=$(PAPER)) $(if $(BACKBONE),backbone="$(BACKBONE)") $(if $(DATA),data=$(DATA)) \
+	$(if $(DATA_ROOT),data.root="$(DATA_ROOT)") $(if $(TRAINER),trainer=$(TRAINER)) $(if $(NAME),name="$(NAME)") \
+	$(if $(GPUS),trainer.accelerator=gpu trainer.devices=$(GPUS)) $(if $(PRECISION),trainer.precision=$(PRECISION))
+
+.PHONY: help
+help: ## list the targets
+	@echo "lightvid: video inpainting and video instance segmentation"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "  make train TASK=inpaint [BACKBONE=reversible] [DATA=davis DATA_ROOT=/data/DAVIS] [PAPER=sttn]"
+	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [NAME=my-run] [RESUME=runs/inpaint/my-run]"
+	@echo "             [ARGS=\"task.adversarial_weight=0.02 trainer.max_steps=5000\"]"
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --retries 1 --timeout 15 \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==$(TORCH)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/ready ## make .venv from the pinned versions (once)
+
+.PHONY: train
+train: $(VENV)/ready ## train, evaluate and leave a run folder: make train TASK=inpaint
+	$(BIN)/lightvid train $(RUN_OPTIONS) $(ARGS)
