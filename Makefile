@@ -16,7 +16,7 @@ RUN_OPTIONS = $(if $(RESUME),resume=$(RESUME),task=$(TASK)) \
 help: ## list the targets
 	@echo "lightvid: video inpainting and video instance segmentation"
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make train TASK=inpaint [BACKBONE=reversible] [DATA=davis DATA_ROOT=/data/DAVIS] [PAPER=sttn]"
 	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [NAME=my-run] [RESUME=runs/inpaint/my-run]"
@@ -35,3 +35,26 @@ setup: $(VENV)/ready ## make .venv from the pinned versions (once)
 .PHONY: train
 train: $(VENV)/ready ## train, evaluate and leave a run folder: make train TASK=inpaint
 	$(BIN)/lightvid train $(RUN_OPTIONS) $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(VENV)/ready ## measure a run again: make evaluate RUN=runs/inpaint/NAME
+	$(BIN)/lightvid evaluate run="$(RUN)" $(ARGS)
+
+.PHONY: sample
+sample: $(VENV)/ready ## write the sample data to data/sample (train does it by itself)
+	$(BIN)/lightvid sample
+
+.PHONY: test
+test: $(VENV)/ready ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/ready ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/ready ## memory, FLOP and loading speed tables
+	$(BIN)/python benchmarks/memory.py $(ARGS)
+	$(BIN)/python benchmarks/loading.py $(if $(DATA_ROOT),--root "$(DATA_ROOT)")

@@ -1,0 +1,84 @@
+"""The `lightvid` command: `lightvid COMMAND key=value ...`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+
+import yaml
+
+from lightvid.configuration import compose, nearest
+from lightvid.errors import ConfigurationError, LightvidError
+
+USAGE = """\
+usage: lightvid COMMAND [key=value ...]
+
+commands:
+  train      train a task, evaluate its best checkpoint and leave a run folder
+  evaluate   measure a run again: lightvid evaluate run=runs/inpaint/NAME
+  config     print the composed configuration and stop
+  sample     write the sample data: lightvid sample [root=data/sample]
+
+choices (files of the configuration):
+  task=inpaint  backbone=reversible  data=davis  trainer=gpu  paper=sttn
+other keys override one value each:
+  data.root=/data/DAVIS  task.adversarial_weight=0.02  backbone.blocks=4  trainer.max_steps=5000  name=my-run
+and for train:
+  resume=runs/inpaint/NAME    go on with a run from its last checkpoint
+  config=FILE                 take a saved configuration whole
+"""
+
+
+def main() -> None:
+    """Run a command; a mistake of the user ends in one line and exit status 2."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    warnings.filterwarnings(
+        "ignore",
+        message=".*(does not have many workers|Experiment logs directory|tensorboardX|isn't supported on CPU).*",
+    )
+    try:
+        _command(arguments[0])(arguments[1:])
+    except LightvidError as error:
+        # An error of a data worker arrives with the worker's traceback; the last line is the message.
+        message = str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+        print(f"lightvid: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lightvid: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    commands = {"train": _train, "evaluate": _evaluate, "config": _config, "sample": _sample}
+    if name not in commands:
+        raise ConfigurationError(f"no command '{name}': {nearest(name, commands)}")
+    return commands[name]
+
+
+def _train(arguments: list[str]) -> None:
+    from lightvid.training import train
+
+    train(arguments)
+
+
+def _evaluate(arguments: list[str]) -> None:
+    from lightvid.training import evaluate
+
+    evaluate(arguments)
+
+
+def _config(arguments: list[str]) -> None:
+    print(yaml.safe_dump(compose(arguments), sort_keys=False), end="")
+
+
+def _sample(arguments: list[str]) -> None:
+    from importlib import import_module
+
+    options = dict(argument.partition("=")[::2] for argument in arguments)
+    if unknown := set(options) - {"root"}:
+        raise ConfigurationError(f"unknown key '{unknown.pop()}' for sample: {nearest('', ['root'])}")
+    print(import_module("lightvid.datamodules").make_sample_data(options.get("root", "data/sample")))

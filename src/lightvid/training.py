@@ -1,0 +1,183 @@
+"""Train or evaluate what a configuration describes, in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.table import Table
+
+from lightvid.configuration import Plain, Run, build, compose, nearest, save_yaml
+from lightvid.errors import CheckpointError, ConfigurationError
+
+CONFIG_FILE = "config.yaml"
+RESULTS_FILE = "results.json"
+
+
+def train(arguments: Sequence[str]) -> Path:
+    """Train, evaluate the best checkpoint, print the table and what the run folder holds.
+
+    Args:
+        arguments: `key=value` as for `lightvid.configuration.compose`, and `resume=RUN` (a run folder, or one of its
+            checkpoints) or `config=FILE` (a saved configuration, run again in a new folder).
+
+    Returns:
+        The run folder.
+
+    Raises:
+        LightvidError: a mistake of the user, in one line.
+    """
+    special, rest = _take(arguments, ("resume", "config"))
+    if len(special) == 2:
+        raise ConfigurationError(
+            "resume and config exclude each other: resume goes on with a run, config starts a new one"
+        )
+    checkpoint = _checkpoint_to_resume(special["resume"]) if "resume" in special else None
+    if checkpoint is not None:
+        folder = checkpoint.parent.parent
+        plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
+    else:
+        plain = compose(rest, saved=Path(special["config"]) if "config" in special else None)
+        folder = Path(plain["run_dir"])
+        _refuse_taken(folder)
+    run = _prepare(plain, folder)
+    if checkpoint is not None:
+        _import_tracking().forget_rows_from(folder, _global_step(checkpoint))
+    run.trainer.fit(run.task, run.data, ckpt_path=checkpoint)
+    if run.trainer.interrupted:
+        Console().print(
+            f"Stopped at step {run.trainer.global_step}. Go on with: lightvid train resume={folder}", highlight=False
+        )
+        return folder
+    run.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    best = folder / "checkpoints" / "best.ckpt"
+    run.trainer.validate(run.task, run.data, ckpt_path=best if best.exists() else None, verbose=False)
+    _report(run, folder)
+    return folder
+
+
+def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Measure a checkpoint of a run, and the baselines on the same clips: `run=RUN [checkpoint=best] [key=value ...]`.
+
+    Raises:
+        LightvidError: a mistake of the user, in one line.
+    """
+    special, rest = _take(arguments, ("run", "checkpoint"))
+    if "run" not in special:
+        raise ConfigurationError("evaluate needs run=RUN_FOLDER, such as run=runs/inpaint/reversible-sample")
+    folder = Path(special["run"])
+    name = special.get("checkpoint", "best")
+    checkpoint = Path(name) if name.endswith(".ckpt") else folder / "checkpoints" / f"{name}.ckpt"
+    if not checkpoint.is_file():
+        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+    plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
+    kept = {name: plain["callbacks"].get(name) for name in ("progress", "skipped")}
+    run = build({**plain, "loggers": {}, "callbacks": kept})
+    run.trainer.validate(run.task, run.data, ckpt_path=checkpoint, verbose=False)
+    return _report(run, folder, save=False)
+
+
+def _take(arguments: Sequence[str], keys: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    pairs = [argument.partition("=") for argument in arguments]
+    special = {key: value for key, _, value in pairs if key in keys}
+    return special, [argument for argument, (key, _, _) in zip(arguments, pairs, strict=True) if key not in keys]
+
+
+def _checkpoint_to_resume(given: str) -> Path:
+    path = Path(given)
+    checkpoint = path if path.suffix == ".ckpt" else path / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        near = [run.name for run in path.parent.iterdir() if run.is_dir()] if path.parent.is_dir() else []
+        raise CheckpointError(
+            f"{checkpoint}: nothing to resume. Runs in {path.parent}: {nearest(path.name, near) if near else 'none'}"
+        )
+    return checkpoint
+
+
+def _refuse_taken(folder: Path) -> None:
+    if (folder / CONFIG_FILE).exists() and not _is_child_process():
+        raise ConfigurationError(
+            f"{folder} holds a run already: resume={folder} goes on with it, name=NAME starts another"
+        )
+
+
+def _prepare(plain: Plain, folder: Path) -> Run:
+    """Build everything and leave the configuration in the run folder."""
+    pl.seed_everything(plain["seed"], workers=True, verbose=False)
+    run = build(plain)
+    # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
+    os.environ["LIGHTVID_RUN_DIR"] = str(folder)
+    callbacks = import_module("lightvid.tasks.callbacks")
+    run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain))  # type: ignore[attr-defined]
+    if run.trainer.is_global_zero:
+        try:
+            save_yaml(plain, folder / CONFIG_FILE)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder}: cannot write the run folder ({error.strerror}); choose another with out=FOLDER"
+            ) from None
+        Console().print(f"Run folder: {folder}", highlight=False)
+    for logger in run.trainer.loggers:
+        logger.log_hyperparams(plain)
+    return run
+
+
+def _is_child_process() -> bool:
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def _import_tracking() -> Any:
+    return import_module("lightvid.tasks.tracking")
+
+
+def _global_step(checkpoint: Path) -> int:
+    import torch
+
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+def _report(run: Run, folder: Path, *, save: bool = True) -> dict[str, dict[str, float]]:
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in run.trainer.callback_metrics.items():
+        group, _, rest = key.partition("/")
+        if group == "val":
+            rows.setdefault("lightvid", {})[rest] = round(float(value), 4)
+        elif group == "baseline":
+            name, _, metric = rest.rpartition("/")
+            rows.setdefault(name, {})[metric] = round(float(value), 4)
+    if not run.trainer.is_global_zero:
+        return rows
+    Console().print(_table(rows))
+    if save:
+        (folder / RESULTS_FILE).write_text(json.dumps(rows, indent=1) + "\n")
+        Console().print(_contents(folder), highlight=False)
+    return rows
+
+
+def _table(rows: dict[str, dict[str, float]]) -> Table:
+    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    table = Table("", *columns)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[metric]:.4g}" if metric in row else "" for metric in columns))
+    return table
+
+
+def _contents(folder: Path) -> str:
+    described = {
+        "checkpoints/best.ckpt": "the best validation",
+        "checkpoints/last.ckpt": "resume from here: lightvid train resume=" + str(folder),
+        CONFIG_FILE: "the whole configuration; run it again: lightvid train config=" + str(folder / CONFIG_FILE),
+        "metrics.csv": "losses, learning rates and validation metrics",
+        RESULTS_FILE: "the table above",
+        "pictures": "masked, restored and truth, at each validation",
+        "videos": "the same, moving",
+        "wandb": "W&B; send an offline run with: wandb sync " + str(folder / "wandb" / "offline-run-*"),
+    }
+    lines = [f"  {name:<22} {text}" for name, text in described.items() if (folder / name).exists()]
+    return "\n".join([f"{folder}/", *lines])

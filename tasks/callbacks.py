@@ -1,0 +1,140 @@
+"""Callbacks of every run: reproducible randomness, skipped clips, the configuration in checkpoints, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from torch import Tensor
+
+from lightvid.video.drawing import picture_strip, write_png
+from lightvid.video.writing import write_video
+
+
+class SeedEveryStep(Callback):
+    """Make randomness inside a step, such as dropout, a function of (seed, batch, rank), also in a resumed run."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed torch's generators for this batch."""
+        key = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+class ReportSkippedClips(Callback):
+    """Say at the end of each epoch, and of the run, how many clips could not be read and were skipped, and why."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the clips skipped in this epoch."""
+        self._report(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report what an unfinished epoch skipped."""
+        self._report(trainer)
+
+    def _report(self, trainer: pl.Trainer) -> None:
+        skipped = getattr(trainer.datamodule, "skipped", None)  # type: ignore[attr-defined]
+        if not skipped:
+            return
+        reasons = sorted(set(skipped))
+        shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+        rank_zero_warn(f"epoch {trainer.current_epoch}: skipped {len(skipped)} clips ({shown})")
+        for logger in trainer.loggers:
+            logger.log_metrics({"skipped_clips": len(skipped)}, step=trainer.global_step)
+        skipped.clear()
+
+
+class SaveConfiguration(Callback):
+    """Store the configuration in every checkpoint, for `load_from_checkpoint` and `lightvid.checkpoints` to build from."""
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self.configuration = configuration
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the configuration, also in the form that `LightningModule.load_from_checkpoint` reads."""
+        task = self.configuration["task"]
+        checkpoint["lightvid_config"] = self.configuration
+        checkpoint[pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY] = {
+            "_instantiator": "pytorch_lightning.cli.instantiate_module",
+            "_class_path": task["class_path"],
+            **task["init_args"],
+        }
+
+
+class SavePictures(Callback):
+    """At each validation, save strips (masked | restored | truth) and a video of the first clips, also to W&B.
+
+    Args:
+        folder: where `pictures/` and `videos/` go.
+        clips: how many validation clips to show.
+        frames: how many frames of each, evenly spaced, a strip shows.
+        fps: frames per second of the video.
+    """
+
+    def __init__(self, folder: str, *, clips: int = 3, frames: int = 5, fps: int = 6) -> None:
+        self.folder = Path(folder)
+        self.clips = clips
+        self.frames = frames
+        self.fps = fps
+        self._shown: list[NDArray[np.uint8]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first clips: each `(3, T, H, W, 3)`, the first axis masked, restored, truth."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            for truth, mask, restored in zip(batch.frames, batch.masks, outputs["restored"], strict=True):
+                if len(self._shown) < self.clips:
+                    self._shown.append(_to_bytes(torch.stack([truth * (1 - mask), restored, truth])))
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the pictures and hand them to W&B."""
+        if not self._shown:
+            return
+        stem = f"step_{trainer.global_step:07d}" if trainer.state.fn == TrainerFn.FITTING else "final"
+        picture, video = self.folder / "pictures" / f"{stem}.png", self.folder / "videos" / f"{stem}.mp4"
+        rows = []
+        for clip in self._shown:
+            chosen = np.linspace(0, clip.shape[1] - 1, min(self.frames, clip.shape[1])).round().astype(int)
+            rows += [("masked", clip[0, chosen]), ("restored", clip[1, chosen]), ("truth", clip[2, chosen])]
+        write_png(picture, picture_strip(rows))
+        side_by_side = [np.concatenate(list(clip), axis=2) for clip in self._shown]
+        write_video(video, np.concatenate(side_by_side), self.fps)
+        self._shown = []
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_media(logger, picture, video, trainer.global_step)
+
+
+def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:
+    """`(..., 3, H, W)` in [-1, 1] to `(..., H, W, 3)` uint8."""
+    return ((frames.float() + 1) * 127.5).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
+
+
+def _log_media(logger: WandbLogger, picture: Path, video: Path, step: int) -> None:
+    import wandb
+
+    logger.experiment.log(
+        {"val/pictures": wandb.Image(str(picture)), "val/video": wandb.Video(str(video)), "trainer/global_step": step}
+    )

@@ -1,0 +1,203 @@
+"""Video inpainting: reconstruction and adversarial losses, two optimisers, validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.losses import hinge_discriminator_loss, hinge_generator_loss, region_l1
+from lightvid.metrics import BASELINES, InpaintingMetrics
+
+if TYPE_CHECKING:
+    from ..datamodules.batch import InpaintingBatch
+
+
+class NonFiniteLossError(LightvidError):
+    """A loss became NaN or infinite."""
+
+
+class Inpainting(pl.LightningModule):
+    """Train a generator to fill holes in clips.
+
+    Args:
+        network: generator, called as `network(masked_frames, masks, local_frames=n)` with `(B, T, 3, H, W)` in [-1, 1]
+            and `(B, T, 1, H, W)`, 1 = hole; its result has `.frames` `(B, T, 3, H, W)`.
+        discriminator: called as `discriminator(video)` with `(B, T, 3, H, W)`; None trains without adversarial loss.
+        generator_optimizer: makes the generator's optimiser from its parameters.
+        discriminator_optimizer: likewise for the discriminator.
+        schedule: makes a learning rate schedule from an optimiser, for both; it steps once a generator step.
+        gradient_clip: largest gradient norm of each network; None does not clip.
+        accumulate: batches per optimiser step, for both networks.
+        ema_decay: keep an exponential moving average of the generator, which is then the one that is validated.
+        on_nonfinite: when a loss is NaN or infinite, stop the run, or leave the step out and count it.
+        ssim_window: see `InpaintingMetrics`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        discriminator: nn.Module | None = None,
+        *,
+        hole_weight: float = 1.0,
+        valid_weight: float = 1.0,
+        adversarial_weight: float = 0.01,
+        generator_optimizer: OptimizerCallable = torch.optim.Adam,
+        discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
+        schedule: LRSchedulerCallable | None = None,
+        gradient_clip: float | None = None,
+        accumulate: int = 1,
+        ema_decay: float | None = None,
+        on_nonfinite: Literal["raise", "skip"] = "raise",
+        ssim_window: Literal["gaussian", "uniform65"] = "gaussian",
+    ) -> None:
+        super().__init__()
+        if accumulate < 1:
+            raise ConfigurationError(f"task.accumulate counts batches: expected at least 1, got {accumulate}")
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
+        self.automatic_optimization = False
+        self.network = network
+        self.discriminator = discriminator
+        self.weights = {"hole": hole_weight, "valid": valid_weight, "adversarial": adversarial_weight}
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.schedule = schedule
+        self.gradient_clip = gradient_clip
+        self.accumulate = accumulate
+        self.on_nonfinite = on_nonfinite
+        self.skipped_steps = 0
+        self.network_ema = _moving_average(network, ema_decay) if ema_decay else None
+        self.metrics = InpaintingMetrics(ssim_window=ssim_window)
+        self.baseline_metrics = nn.ModuleDict(
+            {_key(name): InpaintingMetrics(ssim_window=ssim_window) for name in BASELINES}
+        )
+
+    def training_step(self, batch: InpaintingBatch, index: int) -> None:
+        """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
+        step = (index + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        generator_optimizer, *discriminator_optimizers = self._optimizers()
+        truth, masks = batch.frames, batch.masks
+        restored = self.network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames
+        composite = truth * (1 - masks) + restored.float() * masks
+        losses = {"hole": region_l1(restored, truth, masks), "valid": region_l1(restored, truth, 1 - masks)}
+        if self.discriminator is not None:
+            loss = hinge_discriminator_loss(self.discriminator(truth), self.discriminator(composite.detach()))
+            if not self._finite({**losses, "discriminator": loss}, batch):
+                return
+            self._update(discriminator_optimizers[0], loss, step)
+            self.log("loss/discriminator", loss.detach(), prog_bar=True)
+        with self.toggled_optimizer(generator_optimizer):
+            if self.discriminator is not None:
+                losses["adversarial"] = hinge_generator_loss(self.discriminator(composite))
+            losses["total"] = sum(
+                (self.weights[name] * loss for name, loss in losses.items()), start=torch.zeros_like(losses["hole"])
+            )
+            if not self._finite(losses, batch):
+                return
+            self._update(generator_optimizer, losses["total"], step)
+        if step:
+            self._after_step()
+        self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
+
+    def validation_step(self, batch: InpaintingBatch, index: int) -> dict[str, Tensor]:
+        """Restore clips and measure them; the result's `restored` is `(B, T, 3, H, W)` in [-1, 1]."""
+        truth, masks = batch.frames, batch.masks
+        network = self.network if self.network_ema is None else self.network_ema
+        prediction = network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames.float().clamp(-1, 1)
+        restored = truth * (1 - masks) + prediction * masks
+        self.metrics.update((restored + 1) / 2, (truth + 1) / 2, masks)
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self._measure_baselines(truth, masks)
+        return {"restored": restored}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the network's metrics, and outside of training those of the baselines on the same clips."""
+        self._log_metrics("val", self.metrics)
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            for name, metrics in self.baseline_metrics.items():
+                self._log_metrics(f"baseline/{name}", metrics)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip here, where mixed precision has already unscaled the gradients."""
+        if self.gradient_clip is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser for the generator and one for the discriminator, each with its own copy of the schedule."""
+        optimizers = [self.generator_optimizer(self.network.parameters())]
+        if self.discriminator is not None:
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        return optimizers, [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+        for optimizer in others:
+            # Lightning counts each optimiser's step as a global step: let only the generator's count.
+            optimizer._on_before_step = optimizer._on_after_step = _nothing  # type: ignore[union-attr]
+        return [generator, *others]  # type: ignore[list-item]
+
+    def _update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
+        self.manual_backward(loss / self.accumulate)
+        if step:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def _after_step(self) -> None:
+        if self.network_ema is not None:
+            self.network_ema.update_parameters(self.network)
+        schedules = self.lr_schedulers()
+        for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
+            schedule.step()  # type: ignore[call-arg]
+
+    def _finite(self, losses: dict[str, Tensor], batch: InpaintingBatch) -> bool:
+        """Whether all losses are finite on every process; else stop or count the step, as `on_nonfinite` says."""
+        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+        if self.trainer.strategy.reduce_boolean_decision(not bad, all=True):
+            return True
+        which = f"loss {', '.join(bad) or 'of another process'}"
+        message = f"step {self.trainer.global_step}: {which} is not finite for {', '.join(batch.files)}"
+        if self.on_nonfinite == "raise":
+            raise NonFiniteLossError(f"{message}; task.on_nonfinite=skip leaves such steps out")
+        self.skipped_steps += 1
+        self.print(f"{message}: step left out ({self.skipped_steps} so far)")
+        self.log("skipped_steps", float(self.skipped_steps))
+        return False
+
+    def _measure_baselines(self, truth: Tensor, masks: Tensor) -> None:
+        frames = ((truth + 1) * 127.5).round().byte().movedim(2, -1).cpu().numpy()
+        holes = masks[:, :, 0].byte().cpu().numpy()
+        for name, restore in BASELINES.items():
+            restored = torch.stack(
+                [torch.from_numpy(restore(clip, hole)) for clip, hole in zip(frames, holes, strict=True)]
+            )
+            filled = restored.movedim(-1, 2).to(truth) / 127.5 - 1
+            composite = truth * (1 - masks) + filled * masks
+            self.baseline_metrics[_key(name)].update((composite + 1) / 2, (truth + 1) / 2, masks)
+
+    def _log_metrics(self, prefix: str, metrics: nn.Module) -> None:
+        assert isinstance(metrics, InpaintingMetrics)
+        self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()})
+        metrics.reset()
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return average.requires_grad_(False)
+
+
+def _key(name: str) -> str:
+    """A metric's name in module dictionaries, where dots separate levels."""
+    return name.replace(".", "_")
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,161 @@
+"""What a user may write on the command line, and what a mistake is answered with."""
+
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from lightvid.configuration import build, check, compose, load_yaml, save_yaml
+from lightvid.errors import ConfigurationError
+
+CONFIGS = Path(str(files("lightvid.configs")))
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def with_root(arguments: list[str]) -> list[str]:
+    return [*arguments, "data.root=somewhere"]
+
+
+@pytest.mark.parametrize(("backbone", "data"), product(names("backbone"), names("data")))
+def test_every_backbone_with_every_data_is_a_valid_configuration(backbone, data):
+    check(compose(with_root(["task=inpaint", f"backbone={backbone}", f"data={data}"])))
+
+
+@pytest.mark.parametrize("paper", names("paper"))
+def test_every_paper_recipe_is_a_valid_configuration(paper):
+    check(compose(with_root([f"paper={paper}"])))
+
+
+@pytest.mark.parametrize("trainer", names("trainer"))
+def test_every_trainer_file_composes(trainer):
+    assert compose([f"trainer={trainer}"])["trainer"]["precision"]
+
+
+def test_sttn_recipe_holds_the_published_numbers():
+    plain = compose(with_root(["paper=sttn"]))
+    task, data = plain["task"]["init_args"], plain["data"]["init_args"]
+    assert (data["height"], data["width"], data["frames"], data["batch_size"]) == (240, 432, 5, 8)
+    assert plain["trainer"]["max_steps"] == 500_000
+    assert task["generator_optimizer"]["init_args"] == {"lr": 1e-4, "betas": [0.0, 0.99]}
+    assert task["schedule"]["init_args"] == {"milestones": [150_000, 300_000], "gamma": 0.1}
+    assert (task["hole_weight"], task["valid_weight"], task["adversarial_weight"]) == (1, 1, 0.01)
+    assert task["gradient_clip"] is None
+    assert task["ema_decay"] is None
+    assert task["accumulate"] == 1
+    assert build(plain).task.network.backbone is not None
+
+
+def test_fast_sttn_differs_from_sttn_where_its_paper_does():
+    plain = compose(with_root(["paper=fast_sttn"]))
+    backbone = plain["backbone"]["init_args"]
+    assert backbone["residual"] == "reversible_split"
+    assert backbone["feed_forward"]["init_args"]["chunks"] > 1
+    assert plain["data"]["init_args"]["batch_size"] == 2
+    assert plain["trainer"]["max_steps"] == 215_000
+
+
+def test_published_networks_have_the_published_parameter_counts():
+    task = build(compose(with_root(["paper=sttn"]))).task
+    assert sum(p.numel() for p in task.network.parameters()) == 16_556_163
+    assert sum(p.numel() for p in task.discriminator.parameters()) == 17_832_256
+
+
+def test_overrides_may_leave_out_init_args_and_follow_references():
+    plain = compose(["task.adversarial_weight=0.5", "task.network.backbone.blocks=3", "trainer.max_steps=7"])
+    assert plain["task"]["init_args"]["adversarial_weight"] == 0.5
+    assert plain["task"]["init_args"]["network"]["init_args"]["backbone"]["init_args"]["blocks"] == 3
+    assert plain["trainer"]["max_steps"] == 7
+
+
+def test_one_size_reaches_all_who_use_it():
+    plain = compose(["clip.height=48", "clip.frames=3"])
+    assert (plain["data"]["init_args"]["height"], plain["data"]["init_args"]["frames"]) == (48, 3)
+
+
+def test_several_backbone_files_are_merged_in_order():
+    assert compose(["backbone=fast_sttn,reversible"])["backbone"]["init_args"]["residual"] == "reversible"
+    assert compose(["backbone=additive checkpoint"])["backbone"]["init_args"]["residual"] == "checkpoint"
+
+
+def test_a_callback_is_removed_with_one_key():
+    assert compose(["callbacks.progress=null"])["callbacks"]["progress"] is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        ("task=inpant", ["inpant", "did you mean 'inpaint'"]),
+        ("backbone=reversable", ["reversable", "did you mean 'reversible'"]),
+        ("trainr.max_steps=3", ["trainr", "did you mean 'trainer'"]),
+        ("clip.hieght=3", ["hieght", "did you mean 'height'"]),
+        ("callbacks.bst.monitor=x", ["bst", "did you mean 'best'"]),
+        ("task.adversarial_wieght=0.1", ["task.adversarial_wieght", "did you mean 'adversarial_weight'"]),
+        ("task.network.backbone.bloks=2", ["backbone.bloks", "did you mean 'blocks'"]),
+        ("backbone.mixer.divsions=[1]", ["divsions", "did you mean 'divisions'"]),
+        ("trainer.max_stepz=3", ["trainer.max_stepz", "did you mean 'max_steps'"]),
+        ("task.generator_optimizer.lrr=1", ["lrr", "did you mean 'lr'"]),
+        ("callbacks.best.moniter=x", ["callbacks.best.moniter", "did you mean 'monitor'"]),
+        ("data.batchsize=3", ["data.batchsize", "did you mean 'batch_size'"]),
+        ("task.adversarial_weight=abc", ["task.adversarial_weight", "expected float", "abc"]),
+        ("task.network.backbone.blocks=many", ["backbone.blocks", "expected int", "many"]),
+        ("backbone.residual=reversibel", ["backbone.residual", "reversible", "reversibel"]),
+        ("trainer.max_steps=many", ["trainer.max_steps", "expected int", "many"]),
+        ("task.network.class_path=lightvid.networks.Nope", ["task.network", "Nope"]),
+        ("adversarial_weight", ["key=value"]),
+    ],
+)
+def test_a_mistake_ends_in_one_line_that_names_the_key_and_the_way_out(argument, parts):
+    with pytest.raises(ConfigurationError) as caught:
+        check(compose([argument]))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_value_that_must_be_given_is_named():
+    with pytest.raises(ConfigurationError, match=r"data\.root.*not given"):
+        compose(["data=davis"])
+
+
+def test_a_reference_to_nothing_or_to_itself_is_one_line(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        compose(["task.adversarial_weight=${nothing.here}"])
+    with pytest.raises(ConfigurationError) as caught:
+        compose(["out=${name}", "name=${out}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_configuration_is_itself_a_configuration(tmp_path):
+    plain = compose(["backbone=reversible", "name=first", f"out={tmp_path}", "task.adversarial_weight=0.25"])
+    save_yaml(plain, tmp_path / "config.yaml")
+    again = compose(["trainer.max_steps=5"], saved=tmp_path / "config.yaml")
+    assert again["task"] == plain["task"]
+    assert again["data"] == plain["data"]
+    assert again["trainer"]["max_steps"] == 5
+    check(again)
+
+
+def test_run_folders_are_numbered_and_every_path_follows(tmp_path):
+    (tmp_path / "inpaint" / "reversible-sample").mkdir(parents=True)
+    plain = compose(["backbone=reversible", f"out={tmp_path}"])
+    assert plain["run_dir"] == str(tmp_path / "inpaint" / "reversible-sample-2")
+    assert plain["callbacks"]["best"]["init_args"]["dirpath"].startswith(plain["run_dir"])
+
+
+@pytest.mark.parametrize("content", ["a: [1", "just text", "- 1\n- 2\n"])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, content):
+    (tmp_path / "broken.yaml").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"broken\.yaml"):
+        load_yaml(tmp_path / "broken.yaml")
+
+
+def test_unknown_keys_in_a_configuration_file_are_named(tmp_path):
+    plain = compose([f"out={tmp_path}"])
+    plain["trainr"] = plain.pop("trainer")
+    with pytest.raises(ConfigurationError, match="did you mean 'trainer'"):
+        check(plain)
