@@ -1,0 +1,5 @@
+"""Stems: frames to tokens."""
+
+from lightvid.stems.convolutional import ConvStem
+
+__all__ = ["ConvStem"]

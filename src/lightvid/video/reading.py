@@ -1,0 +1,189 @@
+"""Reading chosen frames of a clip: a folder of images, one zip of images, or a video file."""
+
+from __future__ import annotations
+
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightvid.errors import DataError
+from lightvid.video import files
+from lightvid.video.images import decode_image, decode_mask, image_size
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+
+
+def open_video(path: str | Path) -> Video:
+    """List the frames of a clip, without decoding any.
+
+    Args:
+        path: a folder of .jpg or .png images, a .zip of them, or a video file.
+
+    Raises:
+        DataError: the path is missing, holds no frame, or is not readable as what its name says.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FrameFolder(path, path.name, _image_names(path, [entry.name for entry in path.iterdir()]))
+    if not path.is_file():
+        raise DataError(f"{path}: no such video (expected a folder of images, a .zip of images or a video file)")
+    if path.suffix.lower() == ".zip":
+        with _open_zip(path) as archive:
+            return FrameZip(path, path.stem, _image_names(path, archive.namelist()))
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoFile(path, path.stem, [f"{index:05d}" for index in range(files.count_frames(path))])
+    raise DataError(f"{path}: not a video (expected a folder, .zip, {', '.join(VIDEO_SUFFIXES)})")
+
+
+@dataclass(frozen=True)
+class Video(ABC):
+    """Where the frames of one clip are. It holds no open file, so it may be pickled and shared between processes.
+
+    Attributes:
+        path: folder, zip or video file.
+        name: the path's last part, without suffix.
+        frame_names: file name of each frame in order; the frame's number in a video file.
+    """
+
+    path: Path
+    name: str
+    frame_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, as the first frame's header says."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Decode the frames at `indices`, in that order.
+
+        Args:
+            indices: frame numbers, in any order.
+            reduce_to: permission to decode JPEG images at 1/2, 1/4 or 1/8 of their size, which is faster, as long as
+                they stay at least this (height, width).
+
+        Returns:
+            `(N, H, W, 3)` RGB.
+
+        Raises:
+            DataError: a frame is missing, corrupt or of another size than the others.
+        """
+
+    @abstractmethod
+    def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Decode images that are annotations.
+
+        Returns:
+            `(N, H, W)` instance numbers, 0 = background: a palette image's indices, a grey image's values.
+
+        Raises:
+            DataError: as `read`.
+        """
+
+
+class ImageSequence(Video):
+    """A clip of which every frame is one image file."""
+
+    def size(self) -> tuple[int, int]:
+        """See `Video.size`."""
+        (content,) = self._contents(self.frame_names[:1])
+        return image_size(content, self._label(0))
+
+    def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """See `Video.read`."""
+        contents = self._contents([self.frame_names[index] for index in indices])
+        images = [
+            decode_image(content, self._label(index), reduce_to=reduce_to)
+            for index, content in zip(indices, contents, strict=True)
+        ]
+        return self._stack(images, indices)
+
+    def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """See `Video.read_masks`."""
+        contents = self._contents([self.frame_names[index] for index in indices])
+        masks = [decode_mask(content, self._label(index)) for index, content in zip(indices, contents, strict=True)]
+        return self._stack(masks, indices)
+
+    @abstractmethod
+    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of these files."""
+
+    def _label(self, index: int) -> str:
+        return f"{self.path}/{self.frame_names[index]}"
+
+    def _stack(self, images: list[NDArray[np.uint8]], indices: Sequence[int]) -> NDArray[np.uint8]:
+        for index, image in zip(indices, images, strict=True):
+            if image.shape != images[0].shape:
+                sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (images[0].shape, image.shape))
+                raise DataError(f"{self._label(index)}: frames of different sizes in one video ({sizes})")
+        return np.stack(images)
+
+
+class FrameFolder(ImageSequence):
+    """A folder of images."""
+
+    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        for name in names:
+            try:
+                yield (self.path / name).read_bytes()
+            except OSError as error:
+                raise DataError(f"{self.path / name}: cannot read this frame ({error.strerror})") from None
+
+
+class FrameZip(ImageSequence):
+    """One zip of images."""
+
+    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        with _open_zip(self.path) as archive:
+            for name in names:
+                try:
+                    yield archive.read(name)
+                except KeyError:
+                    raise DataError(f"{self.path}: no file {name} inside this zip") from None
+                except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+                    raise DataError(f"{self.path}/{name}: corrupt in its zip ({error})") from None
+
+
+class VideoFile(Video):
+    """A video file, opened, read and closed within each call."""
+
+    def size(self) -> tuple[int, int]:
+        """See `Video.size`."""
+        return files.frame_size(self.path)
+
+    def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """See `Video.read`; a video file is never decoded at less than its size."""
+        return files.read_frames(self.path, indices)
+
+    def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """See `Video.read_masks`."""
+        raise DataError(f"{self.path}: masks must be a folder or a zip of PNG images, not a video file")
+
+
+def _image_names(path: Path, names: Sequence[str]) -> list[str]:
+    images = sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not Path(n).name.startswith("."))
+    if not images:
+        raise DataError(f"{path}: no frames in it (expected {', '.join(IMAGE_SUFFIXES)} images)")
+    return images
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        reason = cast(str, error.strerror) if isinstance(error, OSError) else str(error)
+        raise DataError(f"{path}: unreadable zip ({reason})") from None
+    with archive:
+        yield archive

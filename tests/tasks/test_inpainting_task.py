@@ -1,0 +1,156 @@
+"""What a training step of the inpainting task promises."""
+
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightvid.configuration import build, compose
+from lightvid.tasks.inpainting import NonFiniteLossError
+
+
+def fit(arguments: list[str]):
+    pl.seed_everything(0, verbose=False)
+    run = build(compose(arguments))
+    run.trainer.fit(run.task, run.data)
+    return run
+
+
+def bare(tiny, *more: str) -> list[str]:
+    """No validation, no files: the training loop alone."""
+    return tiny("trainer.limit_val_batches=0", "loggers={}", "callbacks={}", "+".join(()) or "name=bare", *more)
+
+
+class RecordLosses(pl.Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.names: list[list[str]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.losses.append(float(trainer.callback_metrics["loss/total"]))
+        self.names.append(list(batch.names))
+
+
+def losses_of(arguments: list[str]) -> list[float]:
+    pl.seed_everything(0, verbose=False)
+    run = build(compose(arguments))
+    record = RecordLosses()
+    run.trainer.callbacks.append(record)
+    run.trainer.fit(run.task, run.data)
+    return record.losses
+
+
+def test_a_global_step_is_a_generator_step(tiny):
+    run = fit(bare(tiny, "trainer.max_steps=5"))
+    assert run.trainer.global_step == 5
+    assert run.trainer.fit_loop.total_batch_idx + 1 == 5
+
+
+def test_accumulation_takes_several_batches_a_step_for_both_networks(tiny):
+    run = fit(bare(tiny, "trainer.max_steps=2", "task.accumulate=3"))
+    assert run.trainer.global_step == 2
+    assert run.trainer.fit_loop.total_batch_idx + 1 == 6
+    generator, discriminator = run.trainer.optimizers
+    for optimizer in (generator, discriminator):
+        assert {int(state["step"]) for state in optimizer.state.values()} == {2}
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size(tiny):
+    sgd = [
+        f"task.{which}_optimizer={{class_path: torch.optim.SGD, init_args: {{lr: 0.01}}}}"
+        for which in ("generator", "discriminator")
+    ]
+    # The region losses are normalised by the area of the batch's holes, so the comparison takes whole-frame L1 alone.
+    common = ["task.hole_weight=0", "task.gradient_clip=null", "data.masks=stationary", "trainer.max_steps=1", *sgd]
+    weights = ["task.valid_weight=0", "task.adversarial_weight=1.0"]
+    one = fit(bare(tiny, "data.batch_size=4", *common, *weights))
+    two = fit(bare(tiny, "data.batch_size=2", "task.accumulate=2", *common, *weights))
+    # Spectral normalisation moves on with every forward pass, so the discriminators' weights are compared, loosely.
+    for a, b in zip(one.task.network.parameters(), two.task.network.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_learning_rate_schedules_step_once_a_generator_step_for_both_optimisers(tiny):
+    schedule = "task.schedule={class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2], gamma: 0.1}}"
+    run = fit(bare(tiny, "trainer.max_steps=3", schedule))
+    assert run.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert run.trainer.optimizers[1].param_groups[0]["lr"] == pytest.approx(1e-5)
+
+
+def test_clipping_bounds_the_gradient_that_the_optimiser_sees(tiny):
+    sgd = [
+        f"task.{which}_optimizer={{class_path: torch.optim.SGD, init_args: {{lr: 1.0}}}}"
+        for which in ("generator", "discriminator")
+    ]
+    arguments = bare(tiny, "trainer.max_steps=1", "task.gradient_clip=0.001", *sgd)
+    pl.seed_everything(0, verbose=False)
+    run = build(compose(arguments))
+    before = [p.detach().clone() for p in run.task.network.parameters()]
+    run.trainer.fit(run.task, run.data)
+    moved = [b - a.detach() for a, b in zip(run.task.network.parameters(), before, strict=True)]
+    assert math.sqrt(sum(float(m.square().sum()) for m in moved)) == pytest.approx(0.001, rel=1e-3)
+
+
+def test_the_discriminator_learns_from_its_own_loss_only(tiny):
+    run = fit(bare(tiny, "trainer.max_steps=1", "task.discriminator_optimizer.lr=0.0"))
+    torch.manual_seed(0)
+    pl.seed_everything(0, verbose=False)
+    fresh = build(compose(bare(tiny))).task
+    for trained, initial in zip(run.task.discriminator.parameters(), fresh.discriminator.parameters(), strict=True):
+        assert torch.equal(trained, initial)
+
+
+def test_training_works_without_a_discriminator(tiny):
+    run = fit(bare(tiny, "trainer.max_steps=2", "task.discriminator=null"))
+    assert run.trainer.global_step == 2
+
+
+@pytest.mark.parametrize("residual", ["reversible", "reversible_split"])
+def test_reversible_training_follows_plain_autograd(tiny, residual):
+    arguments = [f"backbone.residual={residual}", "backbone.blocks=2", "trainer.max_steps=8"]
+    rebuilt = losses_of(bare(tiny, *arguments))
+    plain = losses_of(bare(tiny, *arguments, "backbone.recompute=false"))
+    assert rebuilt == pytest.approx(plain, rel=2e-4)
+    assert rebuilt[-1] < rebuilt[0]
+
+
+def test_bf16_mixed_follows_float32(tiny):
+    full = losses_of(bare(tiny, "trainer.max_steps=8"))
+    mixed = losses_of(bare(tiny, "trainer.max_steps=8", "trainer.precision=bf16-mixed"))
+    assert mixed == pytest.approx(full, rel=0.05)
+
+
+def test_a_nan_stops_the_run_naming_the_files_of_the_batch(tiny):
+    run = build(compose(bare(tiny)))
+    with torch.no_grad():
+        next(run.task.network.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError) as caught:
+        run.trainer.fit(run.task, run.data)
+    assert "hole" in str(caught.value)
+    assert "sample" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_nan_step_can_be_left_out_and_is_counted(tiny, capsys):
+    run = build(compose(bare(tiny, "task.on_nonfinite=skip", "trainer.max_epochs=1", "trainer.limit_train_batches=3")))
+    with torch.no_grad():
+        next(run.task.network.parameters()).fill_(float("nan"))
+    before = run.task.discriminator.state_dict()
+    run.trainer.fit(run.task, run.data)
+    assert run.task.skipped_steps == 3
+    assert run.trainer.global_step == 0
+    for name, value in run.task.discriminator.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_the_moving_average_is_what_is_validated(tiny):
+    run = fit(bare(tiny, "task.ema_decay=0.5", "trainer.max_steps=3"))
+    average = run.task.network_ema.module.state_dict()
+    assert any(not torch.equal(average[name], value) for name, value in run.task.network.state_dict().items())
+    assert int(run.task.network_ema.n_averaged) == 3
+    with torch.no_grad():
+        for p in run.task.network.parameters():
+            p.fill_(float("nan"))
+    results = run.trainer.validate(run.task, run.data, verbose=False)[0] if run.data.val_dataloader() else {}
+    assert math.isfinite(run.trainer.callback_metrics["val/hole_psnr"]) or results

@@ -1,0 +1,118 @@
+"""A run from the command line: what it leaves, that it goes on exactly, and that it can be repeated."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import lightvid.checkpoints
+from lightvid.errors import CheckpointError, ConfigurationError
+from lightvid.tasks import Inpainting
+from lightvid.training import evaluate, train
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_checkpoints_metrics_pictures_and_a_table(tiny, capsys):
+    run = train(tiny("name=whole", "loggers.wandb.mode=offline", "backbone=reversible"))
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "metrics.csv", "results.json"):
+        assert (run / name).is_file(), name
+    assert {path.name for path in (run / "pictures").iterdir()} == {"step_0000002.png", "step_0000004.png", "final.png"}
+    assert {path.name for path in (run / "videos").iterdir()} == {"step_0000002.mp4", "step_0000004.mp4", "final.mp4"}
+    results = json.loads((run / "results.json").read_text())
+    assert set(results) == {"lightvid", "mean colour", "nearest visible frame", "cv2.inpaint (Telea)"}
+    assert all(set(row) == {"psnr", "ssim", "hole_psnr"} for row in results.values())
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    for column in ("hole", "valid", "adversarial", "discriminator", "total"):
+        assert sum(bool(row[f"loss/{column}"]) for row in rows) == 4
+    assert sum(bool(row["val/hole_psnr"]) for row in rows) >= 2
+    printed = capsys.readouterr().out
+    assert str(run) in printed
+    assert "cv2.inpaint (Telea)" in printed
+    media = [path.suffix for path in (run / "wandb").rglob("media/**/*") if path.is_file()]
+    assert media.count(".png") >= 2
+    assert media.count(".mp4") >= 2
+    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_checkpoint_of_ours_loads_through_lightning_and_through_lightvid(tiny):
+    run = train(tiny("name=loads"))
+    file = run / "checkpoints" / "last.ckpt"
+    task = Inpainting.load_from_checkpoint(file, map_location="cpu").eval()
+    generator = lightvid.checkpoints.load("sttn", file)
+    discriminator = lightvid.checkpoints.load("t_patchgan", file)
+    frames, masks = torch.randn(1, 2, 3, 32, 48), torch.ones(1, 2, 1, 32, 48)
+    with torch.no_grad():
+        assert torch.equal(task.network(frames, masks).frames, generator(frames, masks).frames)
+        assert torch.equal(task.discriminator(frames), discriminator(frames))
+
+
+def test_a_run_killed_in_the_middle_of_an_epoch_resumes_to_the_same_weights(tiny, tmp_path):
+    # 24 clips in batches of 2: an epoch has 12 steps, so the kill falls into the first and the end into the second.
+    common = ["trainer.max_steps=16", "trainer.val_check_interval=5", "data.workers=2", "callbacks.last.every_n_train_steps=3"]
+    whole = train(tiny("name=whole", *common))
+    command = [sys.executable, "-m", "lightvid", "train", *tiny("name=killed", *common)]
+    killed = whole.parent / "killed"
+    checkpoint = killed / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists(), process.stderr.read().decode()[-2000:]
+    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 0 < reached < 12
+    assert train([f"resume={killed}"]) == killed
+    assert_same(weights(killed), weights(whole))
+    steps = [int(row["step"]) for row in csv.DictReader((killed / "metrics.csv").open()) if row["loss/total"]]
+    assert steps == sorted(set(steps))
+
+
+def test_the_saved_configuration_reproduces_the_run_in_a_new_folder(tiny):
+    first = train(tiny("name=first"))
+    second = train([f"config={first / 'config.yaml'}"])
+    assert second != first
+    assert_same(weights(first), weights(second))
+
+
+def test_a_finished_run_can_be_trained_further_with_an_override(tiny):
+    run = train(tiny("name=longer"))
+    train([f"resume={run}", "trainer.max_steps=6"])
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+
+
+def test_evaluate_repeats_the_table(tiny):
+    run = train(tiny("name=again"))
+    assert evaluate([f"run={run}"]) == json.loads((run / "results.json").read_text())
+
+
+def test_a_taken_name_and_a_missing_run_are_answered_in_one_line(tiny, tmp_path):
+    train(tiny("name=taken", "trainer.max_steps=1"))
+    with pytest.raises(ConfigurationError, match="holds a run already: resume="):
+        train(tiny("name=taken"))
+    with pytest.raises(CheckpointError, match="did you mean 'taken'"):
+        train([f"resume={tmp_path / 'runs' / 'inpaint' / 'takn'}"])
+
+
+def test_the_command_prints_one_line_and_fails_for_a_mistake():
+    result = subprocess.run(
+        [sys.executable, "-m", "lightvid", "train", "task.adversarial_wieght=0.1"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "did you mean 'adversarial_weight'" in result.stderr
