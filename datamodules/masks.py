@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -68,6 +70,8 @@ def random_shape(rng: np.random.Generator, height: int, width: int) -> NDArray[n
     left, bottom, across, up = DRAWING_AREA
     x, y = points.T
     blob = fill_nonzero((left + across * x) * box[1], (1 - bottom - up * y) * box[0], int(box[0]), int(box[1]))
+    # Published: only pixels that are fully black after an antialiased resize, which is half a pixel less on each side.
+    blob = cv2.erode(blob, np.ones((2, 2), np.uint8))
     rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))
     if len(rows) < 2 or len(columns) < 2:
         return np.ones((1, 1), np.uint8)
@@ -98,24 +102,28 @@ def fill_nonzero(x: NDArray[np.float64], y: NDArray[np.float64], height: int, wi
     return (winding != 0).view(np.uint8)
 
 
-def object_masks(annotations: Video, indices: Sequence[int], frame_size: tuple[int, int]) -> NDArray[np.uint8]:
+def object_masks(video: Video, annotations: Video, indices: Sequence[int]) -> NDArray[np.uint8]:
     """All instances of a video, merged; where a frame is not annotated, those of the nearest annotated one.
 
     Args:
-        annotations: the annotation images, named by the number of their frame.
-        indices: places of frames in the video's list of frames, counted from the first annotated one.
-        frame_size: height and width of the video's frames.
+        video: the frames.
+        annotations: images whose names end with the number of their frame.
+        indices: frames of the video.
 
     Returns:
-        `(len(indices), H, W)`, 1 = object.
+        `(len(indices), H, W)` in the size of the frames, 1 = object.
 
     Raises:
         DataError: a mask cannot be read or has another size than its frame.
     """
-    masks = annotations.read_masks(indices)
-    if masks.shape[1:] != frame_size:
-        sizes = f"masks of {masks.shape[2]}x{masks.shape[1]} over frames of {frame_size[1]}x{frame_size[0]}"
-        raise DataError(f"{annotations.path}/{annotations.frame_names[indices[0]]}: {sizes}")
+    annotated = np.array([_frame_number(annotations, name) for name in annotations.frame_names])
+    wanted = [_frame_number(video, video.frame_names[index]) for index in indices]
+    nearest = [int(np.abs(annotated - number).argmin()) for number in wanted]
+    masks = annotations.read_masks(nearest)
+    height, width = video.size()
+    if masks.shape[1:] != (height, width):
+        sizes = f"a mask of {masks.shape[2]}x{masks.shape[1]} for frames of {width}x{height} in {video.path}"
+        raise DataError(f"{annotations.path}/{annotations.frame_names[nearest[0]]}: {sizes}")
     return (masks > 0).astype(np.uint8)
 
 
@@ -124,6 +132,13 @@ def dilate(masks: NDArray[np.uint8], iterations: int) -> NDArray[np.uint8]:
     if iterations == 0:
         return masks
     return np.stack([cv2.dilate(mask, CROSS, iterations=iterations) for mask in masks])
+
+
+def _frame_number(video: Video, name: str) -> int:
+    digits = re.search(r"\d+$", Path(name).stem)
+    if digits is None:
+        raise DataError(f"{video.path}/{name}: its name must end with the frame's number, to pair frames and masks")
+    return int(digits[0])
 
 
 def _control_points(rng: np.random.Generator, edges: int, ratio: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Token mixers: each maps tokens `(B, T, H, W, C)` to tokens of the same shape."""
+"""Token mixers: `(B, T, H, W, C) -> (B, T, H, W, C)`, one file per mechanism."""
 
 from lightvid.attention.patch import PatchAttention
 

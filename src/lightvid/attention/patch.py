@@ -1,38 +1,45 @@
-"""Multi-scale patch attention of STTN (Zeng, Fu and Chao, ECCV 2020, section 3.2)."""
+"""Multi-scale patch attention of STTN."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional as F
 
 from lightvid.errors import ConfigurationError
-from lightvid.ops.chunking import map_frames
-from lightvid.ops.grid import images_to_tokens, pad_to_multiple, tokens_to_images
+from lightvid.ops import cast_for_autocast, map_frames, maps_to_tokens, tokens_to_maps
 
+# Rows of the score matrix that are held at once when no gradient is needed.
 QUERIES_AT_ONCE = 512
 
 
 class PatchAttention(nn.Module):
-    """Every head cuts each frame into patches of its own size; the patches of all frames attend to each other.
+    """Attention between the patches of all frames, each head at its own patch size (STTN, Zeng et al., ECCV 2020).
+
+    The channels are split equally between the heads. Head i cuts every frame into `divisions[i] x divisions[i]` patches
+    of its channels, and each patch attends to those of all frames. A feature map that does not divide is continued by
+    its last row and column, and the result cropped.
 
     Args:
-        channels: width of the tokens; each head takes an equal share.
-        divisions: of each head, into how many patches it cuts the height and the width of a frame. The patch size
-            follows the feature size; sizes that do not divide are padded and cropped.
-        mask_keys: leave out keys whose patch is more than half hole. The published network computes this mask and
-            discards it, so its weights expect False.
+        channels: width of the tokens, divisible by the number of heads.
+        divisions: patches per side of a frame, one number per head; the published ones give patches of 108x60, 36x20,
+            18x10 and 9x5 on the 108x60 features of a 432x240 frame.
+        mask_keys: let no patch be attended to that is more than half hole, as the paper describes. Off by default:
+            the released code computes this mask and then does not apply it.
     """
 
-    def __init__(
-        self, channels: int, *, divisions: Sequence[int] = (1, 3, 6, 12), mask_keys: bool = False
-    ) -> None:
+    def __init__(self, channels: int, *, divisions: Sequence[int] = (1, 3, 6, 12), mask_keys: bool = False) -> None:
         super().__init__()
+        if not divisions or min(divisions) < 1:
+            raise ConfigurationError(f"divisions counts patches per side: expected numbers >= 1, got {list(divisions)}")
         if channels % len(divisions):
-            raise ConfigurationError(f"{channels} channels cannot be shared by the {len(divisions)} heads of divisions")
+            raise ConfigurationError(
+                f"{channels} channels do not split into {len(divisions)} equal heads: change channels or divisions"
+            )
         self.divisions = tuple(divisions)
         self.mask_keys = mask_keys
         self.query = nn.Linear(channels, channels)
@@ -45,76 +52,80 @@ class PatchAttention(nn.Module):
 
         Args:
             x: `(B, T, H, W, C)`.
-            holes: `(B, T, H, W)`, 1 = hole; used with `mask_keys` only.
+            holes: `(B, T, H, W)`, 1 = hole; used by `mask_keys`, which masks nothing without it.
 
         Returns:
             `(B, T, H, W, C)`.
         """
-        B, _, H, W, _ = x.shape
-        multiple = math.lcm(*self.divisions)
-        padded = images_to_tokens(pad_to_multiple(tokens_to_images(x), multiple, multiple), B)
-        if not self.mask_keys:
-            holes = None
-        elif holes is not None:
-            holes = images_to_tokens(pad_to_multiple(tokens_to_images(holes[..., None].float()), multiple, multiple), B)
-        heads = self._attend(padded, holes)
-        mixed = map_frames(self._project, tokens_to_images(heads[:, :, :H, :W]))
-        return images_to_tokens(mixed, B)
+        x = cast_for_autocast(x)
+        maps = tokens_to_maps(torch.cat([self._head(head, x, holes) for head in range(len(self.divisions))], dim=-1))
+        return maps_to_tokens(map_frames(self._project, maps, out=maps), len(x))
 
-    def _attend(self, x: Tensor, holes: Tensor | None) -> Tensor:
-        """All heads, one after the other, so that inference holds the queries, keys and values of one head at a time."""
-        if torch.is_grad_enabled():
-            return torch.cat([self._head(x, index, holes) for index in range(len(self.divisions))], dim=-1)
-        mixed = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for index, part in enumerate(mixed.chunk(len(self.divisions), dim=-1)):
-            part.copy_(self._head(x, index, holes))
-        return mixed
+    def _head(self, head: int, x: Tensor, holes: Tensor | None) -> Tensor:
+        """One head, from the tokens to its own channels `(B, T, H, W, C / heads)`: no full q, k or v ever exists."""
+        width = x.shape[-1] // len(self.divisions)
+        channels = slice(head * width, (head + 1) * width)
+        grid = _PatchGrid.of(x.shape[2], x.shape[3], self.divisions[head])
+        query, key, value = (
+            grid.cut(F.linear(x, layer.weight[channels], layer.bias[channels]))
+            for layer in (self.query, self.key, self.value)
+        )
+        masked = None
+        if self.mask_keys and holes is not None:
+            masked = grid.cut(holes.float().unsqueeze(-1)).mean(-1) > 0.5
+        return grid.join(_attend(query, key, value, masked), x.shape)
 
-    def _head(self, x: Tensor, index: int, holes: Tensor | None) -> Tensor:
-        divisions = self.divisions[index]
-        share = x.shape[-1] // len(self.divisions)
-        rows = slice(index * share, (index + 1) * share)
-
-        def patches(projection: nn.Linear) -> Tensor:
-            return _to_patches(linear(x, projection.weight[rows], projection.bias[rows]), divisions)
-
-        query, key, value = patches(self.query), patches(self.key), patches(self.value)
-        invalid = None if holes is None else _to_patches(holes, divisions).mean(-1) > 0.5  # (B, N)
-        return _from_patches(_attention(query, key, value, invalid), x.shape, divisions)
-
-    def _project(self, images: Tensor) -> Tensor:
-        return nn.functional.leaky_relu(self.output(images), 0.2, inplace=True)
+    def _project(self, maps: Tensor) -> Tensor:
+        return F.leaky_relu(self.output(maps), 0.2, inplace=True)
 
 
-def _to_patches(x: Tensor, divisions: int) -> Tensor:
-    """`(B, T, H, W, C)` to `(B, N, E)`: N = T * divisions^2 patches of E values."""
-    B, T, H, W, C = x.shape
-    h, w = H // divisions, W // divisions
-    x = x.reshape(B, T, divisions, h, divisions, w, C).transpose(3, 4)
-    return x.reshape(B, T * divisions * divisions, h * w * C)
+class _PatchGrid(NamedTuple):
+    """How one head cuts a frame: `rows x columns` patches of `height x width` tokens."""
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, height: int, width: int, divisions: int) -> _PatchGrid:
+        """The grid of at most `divisions` patches per side, without a patch that lies outside of the frame."""
+        patch_height, patch_width = math.ceil(height / divisions), math.ceil(width / divisions)
+        return cls(math.ceil(height / patch_height), math.ceil(width / patch_width), patch_height, patch_width)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """`(B, T, H, W, c)` to one row per patch, `(B, T * rows * columns, height * width * c)`."""
+        below, right = self.rows * self.height - x.shape[2], self.columns * self.width - x.shape[3]
+        if below or right:
+            x = F.pad(x, (0, 0, 0, right, 0, below), mode="replicate")
+        patches = x.unflatten(3, (self.columns, self.width)).unflatten(2, (self.rows, self.height))
+        return patches.transpose(3, 4).flatten(4).flatten(1, 3)
+
+    def join(self, patches: Tensor, shape: Sequence[int]) -> Tensor:
+        """The inverse of `cut`, cropped to `shape` `(B, T, H, W, ...)`."""
+        batch, frames, height, width = shape[:4]
+        patches = patches.view(batch, frames, self.rows, self.columns, self.height, self.width, -1)
+        x = patches.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        return x[:, :, :height, :width]
 
 
-def _from_patches(patches: Tensor, shape: torch.Size, divisions: int) -> Tensor:
-    """The inverse of `_to_patches`; `shape` gives B, T, H and W."""
-    B, T, H, W = shape[:4]
-    h, w = H // divisions, W // divisions
-    x = patches.reshape(B, T, divisions, divisions, h, w, -1).transpose(3, 4)
-    return x.reshape(B, T, H, W, -1)
+def _attend(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None) -> Tensor:
+    """Attention over `(B, N, E)`; when no gradient is needed, the result takes the memory of the query."""
+    if torch.is_grad_enabled():
+        return _attend_rows(query, key, value, masked)
+    for rows in query.split(QUERIES_AT_ONCE, dim=1):
+        rows.copy_(_attend_rows(rows, key, value, masked))
+    return query
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, invalid: Tensor | None) -> Tensor:
-    """Scaled dot-product attention over `(B, N, E)`; E is far beyond what fused kernels take.
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None) -> Tensor:
+    """`softmax(q k^T / sqrt(E)) v` (STTN, Eq. 3), with the softmax in at least float32.
 
-    Without gradients the queries go in chunks, so that the scores need no N x N memory.
+    Explicit products: E is a whole patch, up to 414,720 numbers, beyond what fused attention kernels take.
     """
-    N, E = query.shape[1:]
-    nothing = query.new_zeros(1, 1, 1)
-    results = []
-    for part in query.split(N if torch.is_grad_enabled() else QUERIES_AT_ONCE, dim=1):
-        # Scaled inside the product: sums over this many channels overflow float16.
-        scores = torch.baddbmm(nothing, part, key.transpose(1, 2), beta=0, alpha=1 / math.sqrt(E)).float()
-        if invalid is not None:
-            # Finite, so that a frame full of holes attends uniformly.
-            scores = scores.masked_fill(invalid[:, None], -1e9)
-        results.append(torch.bmm(scores.softmax(-1).to(value.dtype), value))
-    return results[0] if len(results) == 1 else torch.cat(results, dim=1)
+    scores = torch.bmm(query, key.mT)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).mul_(query.shape[-1] ** -0.5)
+    if masked is not None:
+        # Finite, so that a row without any valid key becomes uniform, not NaN.
+        scores = scores.masked_fill(masked.unsqueeze(1), torch.finfo(scores.dtype).min)
+    return torch.bmm(scores.softmax(-1).to(value.dtype), value)

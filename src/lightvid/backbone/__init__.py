@@ -1,4 +1,4 @@
-"""The spatio-temporal transformer that every task owns, and its parts."""
+"""The spatio-temporal transformer: a mixer, a feed-forward and a residual scheme, chosen independently."""
 
 from lightvid.backbone.feed_forward import ConvFeedForward
 from lightvid.backbone.transformer import SpatioTemporalTransformer

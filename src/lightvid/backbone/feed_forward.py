@@ -1,44 +1,43 @@
-"""Feed-forward networks of a block."""
+"""Feed-forwards: `(B, T, H, W, C) -> (B, T, H, W, C)`, without an exchange between frames."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn import functional as F
 
 from lightvid.errors import ConfigurationError
-from lightvid.ops.chunking import map_frames
-from lightvid.ops.grid import images_to_tokens, tokens_to_images
+from lightvid.ops import map_frames, maps_to_tokens, tokens_to_maps
 
 
 class ConvFeedForward(nn.Module):
-    """Two 3x3 convolutions, the first dilated by 2, each with LeakyReLU 0.2 (STTN, Zeng et al., ECCV 2020).
+    """Two 3x3 convolutions, the first dilated by 2, each with LeakyReLU(0.2) (STTN, Zeng et al., ECCV 2020).
 
     Args:
         channels: width of the tokens.
-        hidden: width between the convolutions; None is `channels`.
-        chunks: process the frames in this many chunks, one after the other (FastSTTN, Escher et al., 2021, Eq. 7):
-            exact, because every frame is treated by itself.
+        hidden: width between the convolutions; by default `channels`.
+        chunks: compute the frames in so many sequential parts (FastSTTN, Escher et al., SIBGRAPI 2021, Eq. 7). The
+            result is the same, since no frame sees another.
     """
 
     def __init__(self, channels: int, *, hidden: int | None = None, chunks: int = 1) -> None:
         super().__init__()
         if chunks < 1:
-            raise ConfigurationError(f"feed_forward.chunks counts chunks: expected at least 1, got {chunks}")
+            raise ConfigurationError(f"chunks counts parts of the frames: expected at least 1, got {chunks}")
         hidden = hidden or channels
         self.chunks = chunks
-        self.expand = nn.Conv2d(channels, hidden, 3, padding=2, dilation=2)
-        self.contract = nn.Conv2d(hidden, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, hidden, 3, padding=2, dilation=2)
+        self.conv2 = nn.Conv2d(hidden, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, T, H, W, C)` to the same shape."""
-        images = tokens_to_images(x)
+        """Tokens `(B, T, H, W, C)` to the same shape."""
+        maps = tokens_to_maps(x)
         if torch.is_grad_enabled() and self.chunks > 1:
-            images = torch.cat([self._frames(chunk) for chunk in images.chunk(self.chunks)])
+            maps = torch.cat([self._layers(part) for part in maps.chunk(self.chunks)])
         else:
-            images = map_frames(self._frames, images)
-        return images_to_tokens(images, x.shape[0])
+            maps = map_frames(self._layers, maps)
+        return maps_to_tokens(maps, len(x))
 
-    def _frames(self, images: Tensor) -> Tensor:
-        hidden = leaky_relu(self.expand(images), 0.2, inplace=True)
-        return leaky_relu(self.contract(hidden), 0.2, inplace=True)
+    def _layers(self, maps: Tensor) -> Tensor:
+        hidden = F.leaky_relu(self.conv1(maps), 0.2, inplace=True)
+        return F.leaky_relu(self.conv2(hidden), 0.2, inplace=True)

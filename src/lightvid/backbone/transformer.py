@@ -1,4 +1,4 @@
-"""The spatio-temporal transformer: a mixer, a feed-forward and a residual scheme, chosen independently."""
+"""The backbone that all tasks share."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from lightvid.attention.patch import PatchAttention
+from lightvid.attention import PatchAttention
+from lightvid.backbone.block import Block
 from lightvid.backbone.feed_forward import ConvFeedForward
-from lightvid.backbone.reversible import reversible_stack
+from lightvid.backbone.residual import additive, checkpointed, coupled
+from lightvid.backbone.reversible import reversible
 from lightvid.errors import ConfigurationError
 
 Residual = Literal["additive", "checkpoint", "reversible", "reversible_split"]
+Norm = Literal["none", "pre"]
 
 
 class SpatioTemporalTransformer(nn.Module):
-    """A stack of blocks on a grid of tokens, `(B, T, H, W, C)` to `(B, T, H, W, C)`.
+    """Blocks of a token mixer and a feed-forward on a grid of tokens, `(B, T, H, W, C) -> (B, T, H, W, C)`.
+
+    The weights have the same names under every residual scheme: those of `additive` and `checkpoint` are the same
+    network, and `reversible` takes them with equal shapes (another function, so it needs training).
 
     Args:
         channels: width of the tokens.
         blocks: number of blocks.
-        mixer: makes the token mixer of a block from its width.
-        feed_forward: makes the feed-forward of a block from its width.
-        norm: `none`, or `pre`: layer normalisation before the mixer and before the feed-forward.
-        residual: `additive` is `x + F(x)`; `checkpoint` the same, but keeps only the input of each block and computes it
-            again in the backward pass. `reversible` carries two full-width streams (Gomez et al., 2017),
-            `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`, that both start as `x` and end as their mean; `reversible_split` two
-            half-width streams (FastSTTN, Escher et al., 2021, Eq. 3-6). Both keep nothing but the last block's output.
-        recompute: False keeps the activations of a reversible stack: faster, with the memory of an additive one.
+        mixer: makes a block's token mixer from its width.
+        feed_forward: makes a block's feed-forward from its width.
+        norm: LayerNorm before each mixer and feed-forward ("pre"), or none, as published for STTN.
+        residual: "additive"; "checkpoint", the same with only each block's input kept for the backward pass;
+            "reversible", two full-width streams that both start as the input and end as their mean, with nothing kept
+            per block (FastSTTN, Escher et al., SIBGRAPI 2021, Eq. 3-6); "reversible_split", two streams of half the
+            channels each, as FastSTTN's published network has them. Reversible streams are at least float32.
+        recompute: whether the reversible schemes rebuild their activations; False computes the same function in plain
+            autograd, faster and with memory that grows with depth.
     """
 
     def __init__(
@@ -40,71 +46,59 @@ class SpatioTemporalTransformer(nn.Module):
         blocks: int = 8,
         mixer: Callable[[int], nn.Module] = PatchAttention,
         feed_forward: Callable[[int], nn.Module] = ConvFeedForward,
-        norm: Literal["none", "pre"] = "none",
+        norm: Norm = "none",
         residual: Residual = "additive",
         recompute: bool = True,
     ) -> None:
         super().__init__()
-        if residual not in get_args(Residual):
-            raise ConfigurationError(f"residual '{residual}' is unknown: choose from {', '.join(get_args(Residual))}")
+        for name, value, choices in (("residual", residual, get_args(Residual)), ("norm", norm, get_args(Norm))):
+            if value not in choices:
+                raise ConfigurationError(f"unknown {name} '{value}': choose one of {', '.join(choices)}")
+        if blocks < 1:
+            raise ConfigurationError(f"a backbone needs at least one block, got blocks={blocks}")
         if residual == "reversible_split" and channels % 2:
             raise ConfigurationError(f"reversible_split halves the channels: {channels} is odd")
         self.channels = channels
         self.residual = residual
         self.recompute = recompute
         width = channels // 2 if residual == "reversible_split" else channels
-        self.blocks = nn.ModuleList(Block(mixer(width), feed_forward(width), width, norm) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(width, mixer, feed_forward, norm) for _ in range(blocks))
 
-    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, holes: Tensor | None = None, *, overwrite_x: bool = False) -> Tensor:
         """Transform tokens.
 
         Args:
             x: `(B, T, H, W, C)`.
-            holes: `(B, T, H, W)`, 1 = hole, for mixers that ask.
+            holes: `(B, T, H, W)`, 1 = hole, for mixers that look at it.
+            overwrite_x: the caller does not need `x` any more, so its memory may be used when no gradient is needed.
+
+        Returns:
+            `(B, T, H, W, C)`.
         """
-        if self.residual == "additive":
-            return self._additive(x, holes)
-        if self.residual == "checkpoint":
-            for block in self.blocks:
-                x = checkpoint(block, x, holes, use_reentrant=False)
-            return x
-        halves = x.chunk(2, dim=-1) if self.residual == "reversible_split" else (x, x)
-        first, second = reversible_stack(self.blocks, *halves, holes, recompute=self.recompute)
+        if x.dim() != 5 or x.shape[-1] != self.channels:
+            raise ValueError(f"expected tokens (B, T, H, W, {self.channels}), got {tuple(x.shape)}")
+        blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        if self.residual == "checkpoint" and torch.is_grad_enabled():
+            return checkpointed(blocks, x, holes)
+        if self.residual in ("additive", "checkpoint"):
+            return additive(blocks, x, holes, overwrite_x=overwrite_x)
+        scheme = reversible if self.recompute and torch.is_grad_enabled() else coupled
+        return self._join(*scheme(blocks, *self._streams(x, overwrite_x), holes, dtype=x.dtype)).to(x.dtype)
+
+    def _streams(self, x: Tensor, overwrite_x: bool) -> tuple[Tensor, Tensor]:
+        """The streams' start, in memory of their own when no gradient is needed: the blocks then overwrite it."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
         if self.residual == "reversible_split":
-            return torch.cat([first, second], dim=-1)
-        return (first + second) / 2
+            first, second = x.chunk(2, dim=-1)
+            contiguous = torch.contiguous_format
+            return (
+                first.to(dtype, copy=True, memory_format=contiguous),
+                second.to(dtype, copy=True, memory_format=contiguous),
+            )
+        own = not torch.is_grad_enabled()
+        return x.to(dtype, copy=own), x.to(dtype, copy=own and not overwrite_x)
 
-    def _additive(self, x: Tensor, holes: Tensor | None) -> Tensor:
-        if torch.is_grad_enabled():
-            for block in self.blocks:
-                x = block(x, holes)
-            return x
-        x = x.clone()  # the caller's tensor stays as it is; from here the sums are made in place
-        for block in self.blocks:
-            x += block.mix(x, holes)
-            x += block.feed(x)
-        return x
-
-
-class Block(nn.Module):
-    """One block: `x + mix(x)`, then `x + feed(x)`; reversible stacks take the two functions by themselves."""
-
-    def __init__(self, mixer: nn.Module, feed_forward: nn.Module, width: int, norm: str) -> None:
-        super().__init__()
-        self.mixer = mixer
-        self.feed_forward = feed_forward
-        self.mixer_norm = nn.LayerNorm(width) if norm == "pre" else None
-        self.feed_forward_norm = nn.LayerNorm(width) if norm == "pre" else None
-
-    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
-        """`(B, T, H, W, C)` to the same shape, additively."""
-        x = x + self.mix(x, holes)
-        return x + self.feed(x)
-
-    def mix(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
-        """F: the normalised mixer."""
-        return self.mixer(x if self.mixer_norm is None else self.mixer_norm(x), holes)
-
-    def feed(self, x: Tensor) -> Tensor:
-        """G: the normalised feed-forward."""
-        return self.feed_forward(x if self.feed_forward_norm is None else self.feed_forward_norm(x))
+    def _join(self, y1: Tensor, y2: Tensor) -> Tensor:
+        if self.residual == "reversible_split":
+            return torch.cat((y1, y2), dim=-1)
+        return (y1 + y2).mul_(0.5)

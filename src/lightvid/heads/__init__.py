@@ -1,5 +1,5 @@
 """Heads: tokens to what a task asks for."""
 
-from lightvid.heads.convolutional import ConvDecoder
+from lightvid.heads.conv_decoder import ConvDecoder
 
 __all__ = ["ConvDecoder"]

@@ -1,7 +1,7 @@
-"""The assembled networks."""
+"""Assembled networks: plain modules that know nothing of training."""
 
 from lightvid.networks.discriminator import TPatchGAN
-from lightvid.networks.inpainting import InpaintingGenerator, InpaintingOutput
+from lightvid.networks.generator import InpaintingGenerator, InpaintingOutput
 from lightvid.networks.presets import fast_sttn, sttn
 
 __all__ = ["InpaintingGenerator", "InpaintingOutput", "TPatchGAN", "fast_sttn", "sttn"]

@@ -1,4 +1,4 @@
-"""Published networks as choices of stem, mixer, feed-forward, residual scheme and head."""
+"""Published inpainting networks."""
 
 from __future__ import annotations
 
@@ -7,24 +7,34 @@ from typing import Any
 
 from lightvid.backbone import ConvFeedForward, SpatioTemporalTransformer
 from lightvid.heads import ConvDecoder
-from lightvid.networks.inpainting import InpaintingGenerator
+from lightvid.networks.generator import InpaintingGenerator
 from lightvid.stems import ConvStem
 
-
-def sttn(**backbone: Any) -> InpaintingGenerator:
-    """STTN (Zeng, Fu and Chao, ECCV 2020): 16,556,163 parameters.
-
-    Args:
-        backbone: options of `SpatioTemporalTransformer`, such as `residual="checkpoint"`.
-    """
-    transformer = SpatioTemporalTransformer(256, **{"blocks": 8, **backbone})
-    return InpaintingGenerator(ConvStem(256), transformer, ConvDecoder(256), init="published")
+CHANNELS = 256
 
 
-def fast_sttn(**backbone: Any) -> InpaintingGenerator:
-    """FastSTTN (Escher, de Bem and Drews, SIBGRAPI 2021): STTN with reversible blocks of two 128-channel streams.
+def sttn(*, recompute_ends: bool = False, **backbone_options: Any) -> InpaintingGenerator:
+    """STTN (Zeng et al., ECCV 2020): 16,556,163 parameters, as published if no option is given.
 
     Args:
-        backbone: options of `SpatioTemporalTransformer`; the feed-forward goes in 5 chunks, a number the paper does not give.
+        recompute_ends: compute the stem and the head again in the backward pass instead of keeping their maps.
+        **backbone_options: see `SpatioTemporalTransformer`, such as `residual="checkpoint"`.
     """
-    return sttn(**{"residual": "reversible_split", "feed_forward": partial(ConvFeedForward, chunks=5), **backbone})
+    return InpaintingGenerator(
+        ConvStem(CHANNELS, recompute=recompute_ends),
+        SpatioTemporalTransformer(CHANNELS, **backbone_options),
+        ConvDecoder(CHANNELS, recompute=recompute_ends),
+        init="published",
+    )
+
+
+def fast_sttn(*, chunks: int = 5, recompute_ends: bool = False, **backbone_options: Any) -> InpaintingGenerator:
+    """FastSTTN (Escher et al., SIBGRAPI 2021): reversible blocks of two half-width streams.
+
+    Args:
+        chunks: sequential parts of the feed-forward (Eq. 7; the paper gives no number).
+        recompute_ends: see `sttn`.
+        **backbone_options: see `SpatioTemporalTransformer`.
+    """
+    options = {"residual": "reversible_split", "feed_forward": partial(ConvFeedForward, chunks=chunks)}
+    return sttn(recompute_ends=recompute_ends, **{**options, **backbone_options})

@@ -1,5 +1,5 @@
-"""Stems: frames to tokens."""
+"""Stems: frames `(B, T, 3, H, W)` to tokens `(B, T, h, w, C)`."""
 
-from lightvid.stems.convolutional import ConvStem
+from lightvid.stems.conv import ConvStem
 
 __all__ = ["ConvStem"]

@@ -1,0 +1,144 @@
+"""Clips of videos with masks, as a map-style dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightvid.errors import DataError
+from lightvid.video import Video
+
+from .batch import InpaintingClip
+from .masks import dilate, object_masks, random_moving_masks
+from .sampling import FrameSampling, Request, middle_frames, sample_frames
+from .transforms import ClipTransform, resize_masks
+
+MaskKind = Literal["moving", "stationary", "object", "own_object"]
+REPLACEMENTS = 20
+
+
+class AnnotatedVideo(NamedTuple):
+    """A video and, where the dataset has them, the instance masks of its frames."""
+
+    video: Video
+    annotations: Video | None = None
+
+
+class InpaintingClips(Dataset[InpaintingClip]):
+    """Clips of `frames` frames; a request `(draw, video)` names one.
+
+    A clip is a function of the seed, the request and the files alone.
+
+    Args:
+        videos: each at least `frames` long.
+        transform: makes the clips one size.
+        frames: of a clip.
+        sampling: how they are chosen; None takes them from the middle.
+        masks: "moving" and "stationary" are random shapes (`random_moving_masks`; of "moving" half the draws stand
+            still, as published), "object" the shapes of another video's objects, "own_object" those of the video's own.
+        mask_dilation: pixels by which the masks of objects are widened.
+        seed: of everything random.
+        on_error: whether a clip that cannot be read is an error, or replaced by another and reported in its `skipped`.
+        reduced_decoding: see `Video.read`.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[AnnotatedVideo],
+        transform: ClipTransform,
+        *,
+        frames: int,
+        sampling: FrameSampling | None = "mixed",
+        masks: MaskKind = "moving",
+        mask_dilation: int = 4,
+        seed: int = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+        reduced_decoding: bool = True,
+    ) -> None:
+        self.videos = videos
+        self.transform = transform
+        self.frames = frames
+        self.sampling = sampling
+        self.masks = masks
+        self.mask_dilation = mask_dilation
+        self.seed = seed
+        self.on_error = on_error
+        self.reduced_decoding = reduced_decoding
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, request: Request) -> InpaintingClip:
+        """Read the clip of a request.
+
+        Raises:
+            DataError: it cannot be read; with `on_error="skip"`, none of many replacements could.
+        """
+        draw, index = request
+        skipped: list[str] = []
+        for attempt in range(REPLACEMENTS):
+            rng = np.random.default_rng([self.seed, self.sampling is not None, draw, attempt])
+            index = index if attempt == 0 else int(rng.integers(len(self.videos)))
+            try:
+                return self._read(rng, self.videos[index], skipped)
+            except DataError as error:
+                message = f"{error} [draw {draw}]"
+                if self.on_error == "raise":
+                    raise DataError(f"{message}; data.on_error=skip replaces such clips") from None
+                skipped.append(message)
+        raise DataError(f"{skipped[-1]}; and so for {REPLACEMENTS} clips in a row: is the whole dataset broken?")
+
+    def _read(self, rng: np.random.Generator, source: AnnotatedVideo, skipped: list[str]) -> InpaintingClip:
+        video = source.video
+        if self.sampling is None:
+            indices = middle_frames(len(video), self.frames).tolist()
+        else:
+            indices = sample_frames(rng, len(video), self.frames, self.sampling).tolist()
+        height, width = self.transform.height, self.transform.width
+        frames = video.read(indices, reduce_to=(height, width) if self.reduced_decoding else None)
+        masks = self._make_masks(rng, source, indices)
+        # Only the masks of the video's own objects belong to its picture and are flipped with it.
+        follows = self.masks == "own_object"
+        seed = int(rng.integers(1 << 31))
+        frames, own_masks = self.transform(frames, masks if follows else None, seed)
+        masks = resize_masks(masks, height, width) if own_masks is None else own_masks
+        if self.masks in ("object", "own_object"):
+            masks = dilate(masks, self.mask_dilation)
+        numbers = ", ".join(video.frame_names[index] for index in indices)
+        return InpaintingClip(
+            frames=_to_tensor(frames),
+            masks=torch.from_numpy(masks).unsqueeze(1).float(),
+            name=video.name,
+            file=f"{video.path} [{numbers}]",
+            skipped=skipped,
+        )
+
+    def _make_masks(self, rng: np.random.Generator, source: AnnotatedVideo, indices: list[int]) -> NDArray[np.uint8]:
+        """`(T, h, w)`: random shapes in the size of the result, objects in that of their frames."""
+        if self.masks in ("moving", "stationary"):
+            height, width = self.transform.height, self.transform.width
+            motion: Literal["random", "stationary"] = "random" if self.masks == "moving" else "stationary"
+            return random_moving_masks(rng, len(source.video), height, width, indices, motion=motion)
+        if self.masks == "object":
+            source = self.videos[self._another(rng, source)]
+            # A shorter video's object rests in its last frame.
+            indices = [min(index, len(source.video) - 1) for index in indices]
+        if source.annotations is None:
+            raise DataError(f"{source.video.path}: no annotations for this video, which masks={self.masks} needs")
+        return object_masks(source.video, source.annotations, indices)
+
+    def _another(self, rng: np.random.Generator, source: AnnotatedVideo) -> int:
+        others = [index for index, other in enumerate(self.videos) if other is not source]
+        return others[int(rng.integers(len(others)))] if others else 0
+
+
+def _to_tensor(frames: NDArray[np.uint8]) -> Tensor:
+    """`(T, H, W, 3)` bytes to `(T, 3, H, W)` in [-1, 1]."""
+    planes = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+    return planes.float().div_(127.5).sub_(1)

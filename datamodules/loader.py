@@ -1,0 +1,60 @@
+"""A loader that goes on in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader, Dataset
+
+from .batch import InpaintingBatch
+from .sampling import ShardedBatches
+
+
+class ResumableLoader(DataLoader[InpaintingBatch]):
+    """A `DataLoader` whose place in the epoch Lightning stores in its checkpoints and restores from them.
+
+    A restored loader starts at the batch after the last one delivered, without reading those before it.
+
+    Args:
+        dataset: takes the requests of `batches`.
+        batches: the training order.
+        options: of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: Dataset[Any], batches: ShardedBatches, **options: Any) -> None:
+        super().__init__(dataset, batch_sampler=batches, **options)
+        self._batches = batches
+        self._resumed: tuple[int, int] | None = None
+        self._delivered = 0
+
+    def __iter__(self) -> Iterator[InpaintingBatch]:  # type: ignore[override]
+        """The rest of the epoch that was restored, or the whole of another.
+
+        As a generator it begins at the first `next`: Lightning makes the iterator before it sets the epoch.
+        """
+        epoch, start = self._resumed or (0, 0)
+        self._resumed = None
+        self._batches.start = start if self._batches.sampler.epoch == epoch else 0
+        self._delivered = self._batches.start
+        for batch in super().__iter__():
+            self._delivered += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches have been delivered."""
+        return {"epoch": self._batches.sampler.epoch, "delivered": self._delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to where `state_dict` was taken; the end of an epoch is the start of the next."""
+        epoch, delivered = state["epoch"], state["delivered"]
+        if delivered >= len(self):
+            epoch, delivered = epoch + 1, 0
+        self._resumed = epoch, delivered
+        self._batches.sampler.set_epoch(epoch)
+
+
+def single_threaded_opencv(worker: int) -> None:
+    """For `worker_init_fn`: the workers are the parallelism."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,75 @@
+"""Resizing and augmentation, one draw for all frames of a clip."""
+
+from __future__ import annotations
+
+import albumentations as A  # noqa: N812  (the library's own convention)
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ClipTransform:
+    """Resize clips and augment them.
+
+    Args:
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        horizontal_flip: probability.
+        colour_jitter: strength of brightness, contrast, saturation and hue changes: factors within 1 +- this, and a
+            quarter of it for hue; 0 leaves the colours alone.
+    """
+
+    def __init__(self, height: int, width: int, *, horizontal_flip: float = 0.0, colour_jitter: float = 0.0) -> None:
+        self.height = height
+        self.width = width
+        steps: list[A.BasicTransform] = []
+        if horizontal_flip:
+            steps.append(A.HorizontalFlip(p=horizontal_flip))
+        if colour_jitter:
+            factors = (max(0.0, 1 - colour_jitter), 1 + colour_jitter)
+            hue = (-min(0.5, colour_jitter / 4), min(0.5, colour_jitter / 4))
+            steps.append(A.ColorJitter(brightness=factors, contrast=factors, saturation=factors, hue=hue, p=1.0))
+        self.augment = A.Compose(steps) if steps else None
+
+    def __call__(
+        self, frames: NDArray[np.uint8], masks: NDArray[np.uint8] | None, seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Transform a clip, and the masks that belong to its picture.
+
+        Args:
+            frames: `(T, h, w, 3)` RGB.
+            masks: `(T, h', w')`, or None where the masks do not follow the picture.
+            seed: of the augmentation: the same seed is the same draw, in any process.
+
+        Returns:
+            `(T, height, width, 3)` and `(T, height, width)`.
+        """
+        frames = resize_frames(frames, self.height, self.width)
+        masks = None if masks is None else resize_masks(masks, self.height, self.width)
+        if self.augment is None:
+            return frames, masks
+        # Without this, the library repeats one random stream in all workers and all epochs.
+        self.augment.set_random_seed(seed)
+        if masks is None:
+            return self.augment(images=frames)["images"], None
+        result = self.augment(images=frames, masks=masks)
+        return result["images"], np.asarray(result["masks"])
+
+
+def resize_frames(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize `(T, h, w, 3)` frames: by area averages when they shrink, cubic when they grow."""
+    if frames.shape[1:3] == (height, width):
+        return frames
+    shrinks = frames.shape[1] >= height and frames.shape[2] >= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = np.empty((len(frames), height, width, 3), np.uint8)
+    for frame, result in zip(frames, resized, strict=True):
+        cv2.resize(frame, (width, height), dst=result, interpolation=method)
+    return resized
+
+
+def resize_masks(masks: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize `(T, h, w)` masks by nearest neighbours."""
+    if masks.shape[1:] == (height, width):
+        return masks
+    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) for mask in masks])

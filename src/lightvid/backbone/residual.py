@@ -1,0 +1,61 @@
+"""Residual schemes in plain autograd; `reversible.py` holds the one that recomputes its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lightvid.backbone.block import Block
+
+
+def additive(blocks: Iterable[Block], x: Tensor, holes: Tensor | None, *, overwrite_x: bool = False) -> Tensor:
+    """`x + F(x)`, then `x + G(x)`, for each block.
+
+    Args:
+        blocks: the blocks, in order.
+        x: `(B, T, H, W, C)`.
+        holes: `(B, T, H, W)` or None.
+        overwrite_x: the memory of `x` may take the result when no gradient is needed.
+    """
+    owned = overwrite_x
+    for block in blocks:
+        x = _add(x, block.mix(x, holes), in_place=owned)
+        x = _add(x, block.feed(x), in_place=True)
+        owned = True
+    return x
+
+
+def checkpointed(blocks: Iterable[Block], x: Tensor, holes: Tensor | None) -> Tensor:
+    """The additive scheme, keeping for the backward pass only what enters each block (Chen et al., 2016)."""
+    for block in blocks:
+        x = checkpoint(block, x, holes, use_reentrant=False)
+    return x
+
+
+def coupled(
+    blocks: Iterable[Block], x1: Tensor, x2: Tensor, holes: Tensor | None, *, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """`y1 = x1 + F(x2)`, `y2 = x2 + G(y1)` for each block (FastSTTN, Escher et al., SIBGRAPI 2021, Eq. 3-4).
+
+    When no gradient is needed, the two streams are overwritten.
+
+    Args:
+        blocks: the blocks, in order.
+        x1: first stream, `(B, T, H, W, C)`.
+        x2: second stream, likewise.
+        holes: `(B, T, H, W)` or None.
+        dtype: of the tokens that the branches see.
+    """
+    for block in blocks:
+        x1 = _add(x1, block.mix(x2.to(dtype), holes), in_place=True)
+        x2 = _add(x2, block.feed(x1.to(dtype)), in_place=True)
+    return x1, x2
+
+
+def _add(x: Tensor, update: Tensor, *, in_place: bool) -> Tensor:
+    if in_place and not torch.is_grad_enabled() and torch.result_type(x, update) == x.dtype:
+        return x.add_(update)
+    return x + update

@@ -1,0 +1,44 @@
+"""The convolutional decoder of STTN."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lightvid.errors import ConfigurationError
+from lightvid.ops import map_frames, tokens_to_maps
+
+
+class ConvDecoder(nn.Module):
+    """Two bilinear upsamplings by 2 and four 3x3 convolutions, to frames in [-1, 1] (STTN, Zeng et al., ECCV 2020).
+
+    Args:
+        channels: width of the tokens, divisible by 4.
+        recompute: compute the layers again in the backward pass, a few frames at a time, instead of keeping their maps,
+            which at full resolution are larger than those of a reversible backbone.
+    """
+
+    def __init__(self, channels: int = 256, *, recompute: bool = False) -> None:
+        super().__init__()
+        if channels % 4:
+            raise ConfigurationError(f"the decoder's channels must be divisible by 4, got {channels}")
+        self.channels = channels
+        self.recompute = recompute
+        self.layers = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(channels, channels // 2, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 2, channels // 4, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(channels // 4, channels // 4, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 4, 3, 3, padding=1),
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens `(B, T, h, w, C)` to frames `(B, T, 3, 4h, 4w)`."""
+        frames = map_frames(self._decode, tokens_to_maps(tokens), recompute=self.recompute)
+        return frames.unflatten(0, tokens.shape[:2])
+
+    def _decode(self, maps: Tensor) -> Tensor:
+        return self.layers(maps).tanh().contiguous()

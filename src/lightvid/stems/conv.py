@@ -1,0 +1,43 @@
+"""The convolutional stem of STTN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightvid.errors import ConfigurationError
+from lightvid.ops import map_frames, maps_to_tokens
+
+
+class ConvStem(nn.Module):
+    """Four 3x3 convolutions with LeakyReLU(0.2), to a quarter of the resolution (STTN, Zeng et al., ECCV 2020).
+
+    Args:
+        channels: width of the tokens, divisible by 4; the layers have 1/4, 1/4, 1/2 and 1/1 of it.
+        recompute: compute the layers again in the backward pass, a few frames at a time, instead of keeping their maps.
+    """
+
+    def __init__(self, channels: int = 256, *, recompute: bool = False) -> None:
+        super().__init__()
+        if channels % 4:
+            raise ConfigurationError(f"the stem's channels must be divisible by 4, got {channels}")
+        self.channels = channels
+        self.recompute = recompute
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, channels // 4, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 4, channels // 4, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 2, channels, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames `(B, T, 3, H, W)` to tokens `(B, T, ceil(H / 4), ceil(W / 4), C)`."""
+        maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
+        return maps_to_tokens(maps, len(frames))
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        return self.layers(frames.contiguous(memory_format=torch.channels_last))
