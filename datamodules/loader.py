@@ -26,33 +26,34 @@ class ResumableLoader(DataLoader[InpaintingBatch]):
     def __init__(self, dataset: Dataset[Any], batches: ShardedBatches, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
         self._batches = batches
-        self._resumed: tuple[int, int] | None = None
+        self._epoch = 0
         self._delivered = 0
+        self._resumed = False
 
     def __iter__(self) -> Iterator[InpaintingBatch]:  # type: ignore[override]
         """The rest of the epoch that was restored, or the whole of another.
 
         As a generator it begins at the first `next`: Lightning makes the iterator before it sets the epoch.
         """
-        epoch, start = self._resumed or (0, 0)
-        self._resumed = None
-        self._batches.start = start if self._batches.sampler.epoch == epoch else 0
-        self._delivered = self._batches.start
-        for batch in super().__iter__():
-            self._delivered += 1
+        epoch = self._batches.sampler.epoch
+        start = self._delivered if self._resumed and epoch == self._epoch else 0
+        self._resumed = False
+        self._batches.start = start
+        for delivered, batch in enumerate(super().__iter__(), start + 1):
+            self._epoch, self._delivered = epoch, delivered
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been delivered."""
-        return {"epoch": self._batches.sampler.epoch, "delivered": self._delivered}
+        """The epoch of the last batch delivered, and how many of its batches have been."""
+        return {"epoch": self._epoch, "delivered": self._delivered}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to where `state_dict` was taken; the end of an epoch is the start of the next."""
-        epoch, delivered = state["epoch"], state["delivered"]
-        if delivered >= len(self):
-            epoch, delivered = epoch + 1, 0
-        self._resumed = epoch, delivered
-        self._batches.sampler.set_epoch(epoch)
+        self._epoch, self._delivered = state["epoch"], state["delivered"]
+        if self._delivered >= len(self):
+            self._epoch, self._delivered = self._epoch + 1, 0
+        self._resumed = True
+        self._batches.sampler.set_epoch(self._epoch)
 
 
 def single_threaded_opencv(worker: int) -> None:

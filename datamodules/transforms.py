@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import albumentations as A  # noqa: N812  (the library's own convention)
+import albumentations as A
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -38,7 +38,7 @@ def main() -> None:
         return
     warnings.filterwarnings(
         "ignore",
-        message=".*(does not have many workers|Experiment logs directory|tensorboardX|isn't supported on CPU).*",
+        message=".*(does not have many workers|LeafSpec|tensorboardX).*",
     )
     try:
         _command(arguments[0])(arguments[1:])

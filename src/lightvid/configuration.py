@@ -7,6 +7,7 @@ and nothing heavy is imported until it is built.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import itertools
 import os
@@ -280,7 +281,7 @@ def _parse(plain: Plain) -> tuple[Any, Any]:
         if not isinstance(plain.get(section), dict):
             raise ConfigurationError(f"'{section}' is missing from the configuration or is not a mapping")
     try:
-        return parser, parser.parse_object({section: plain[section] for section in sections})
+        return parser, parser.parse_object(copy.deepcopy({section: plain[section] for section in sections}))
     except LightvidError:
         raise
     except Exception as error:  # jsonargparse wraps whatever a constructor's signature or an import raises

@@ -49,15 +49,13 @@ def train(arguments: Sequence[str]) -> Path:
     run = _prepare(plain, folder)
     if checkpoint is not None:
         _import_tracking().forget_rows_from(folder, _global_step(checkpoint))
-    run.trainer.fit(run.task, run.data, ckpt_path=checkpoint)
+    run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
     if run.trainer.interrupted:
-        Console().print(
-            f"Stopped at step {run.trainer.global_step}. Go on with: lightvid train resume={folder}", highlight=False
-        )
+        print(f"Stopped at step {run.trainer.global_step}. Go on with: lightvid train resume={folder}")
         return folder
     run.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
     best = folder / "checkpoints" / "best.ckpt"
-    run.trainer.validate(run.task, run.data, ckpt_path=best if best.exists() else None, verbose=False)
+    _validate(run, best if best.exists() else None)
     _report(run, folder)
     return folder
 
@@ -79,8 +77,12 @@ def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
     kept = {name: plain["callbacks"].get(name) for name in ("progress", "skipped")}
     run = build({**plain, "loggers": {}, "callbacks": kept})
-    run.trainer.validate(run.task, run.data, ckpt_path=checkpoint, verbose=False)
+    _validate(run, checkpoint)
     return _report(run, folder, save=False)
+
+
+def _validate(run: Run, checkpoint: Path | None) -> None:
+    run.trainer.validate(run.task, run.data, ckpt_path=checkpoint, verbose=False, weights_only=True)
 
 
 def _take(arguments: Sequence[str], keys: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
@@ -122,7 +124,7 @@ def _prepare(plain: Plain, folder: Path) -> Run:
             raise ConfigurationError(
                 f"{folder}: cannot write the run folder ({error.strerror}); choose another with out=FOLDER"
             ) from None
-        Console().print(f"Run folder: {folder}", highlight=False)
+        print(f"Run folder: {folder}")
     for logger in run.trainer.loggers:
         logger.log_hyperparams(plain)
     return run
@@ -156,7 +158,7 @@ def _report(run: Run, folder: Path, *, save: bool = True) -> dict[str, dict[str,
     Console().print(_table(rows))
     if save:
         (folder / RESULTS_FILE).write_text(json.dumps(rows, indent=1) + "\n")
-        Console().print(_contents(folder), highlight=False)
+        print(_contents(folder))
     return rows
 
 

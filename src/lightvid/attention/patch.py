@@ -123,8 +123,10 @@ def _attend_rows(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | Non
 
     Explicit products: E is a whole patch, up to 414,720 numbers, beyond what fused attention kernels take.
     """
-    scores = torch.bmm(query, key.mT)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).mul_(query.shape[-1] ** -0.5)
+    # Scaled inside the product: in float16 a sum over so many numbers overflows before it could be scaled.
+    nothing = query.new_zeros(1, 1, 1)
+    scores = torch.baddbmm(nothing, query, key.mT, beta=0, alpha=query.shape[-1] ** -0.5)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if masked is not None:
         # Finite, so that a row without any valid key becomes uniform, not NaN.
         scores = scores.masked_fill(masked.unsqueeze(1), torch.finfo(scores.dtype).min)

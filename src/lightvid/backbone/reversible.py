@@ -1,12 +1,14 @@
 """Reversible blocks: the activations are rebuilt from the outputs, so that memory does not grow with depth.
 
-RevNet (Gomez et al., NeurIPS 2017); Reformer (Kitaev et al., ICLR 2020); FastSTTN (Escher et al., SIBGRAPI 2021), Eq. 3-6.
+RevNet (Gomez et al., NeurIPS 2017); Reformer (Kitaev et al., ICLR 2020); FastSTTN (Escher et al., SIBGRAPI 2021),
+Eq. 3-6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,11 +38,8 @@ def reversible(
     """
     tape = _Tape()
     for index, block in enumerate(blocks):
-        mix = _Branch(lambda x, block=block: block.mix(x.to(dtype), holes), [block.mixer_norm, block.mixer])
-        feed = _Branch(
-            lambda x, block=block: block.feed(x.to(dtype)),  # type: ignore[misc]
-            [block.feed_forward_norm, block.feed_forward],
-        )
+        mix = _Branch(partial(block.mix, holes=holes), dtype, [block.mixer_norm, block.mixer])
+        feed = _Branch(block.feed, dtype, [block.feed_forward_norm, block.feed_forward])
         step = _Step(mix, feed, tape, first=index == 0, last=index == len(blocks) - 1)
         x1, x2 = _ReversibleBlock.apply(step, x1, x2, *mix.parameters, *feed.parameters)
     return x1, x2
@@ -61,21 +60,22 @@ class _Tape:
 class _Branch:
     """One residual branch, F or G: computed without a graph in the forward pass, and once more with one in backward."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], modules: Sequence[nn.Module]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor], dtype: torch.dtype, modules: Sequence[nn.Module]) -> None:
         self.function = function
+        self.dtype = dtype
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
 
     def forward(self, x: Tensor) -> Tensor:
         self.conditions = ForwardConditions(x)
         with self.conditions.autocast():
-            return self.function(x)
+            return self.function(x.to(self.dtype))
 
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """The branch's value at x again, and the gradients of x and of the parameters, from one computation."""
         leaf = x.detach().requires_grad_()
         with torch.enable_grad(), self.conditions.replay():
             # Hooks that tools put on a module's inputs expect a tensor that is no leaf.
-            value = self.function(leaf.view_as(leaf))
+            value = self.function(leaf.view_as(leaf).to(self.dtype))
         inputs = [leaf, *self.parameters]
         gradients = torch.autograd.grad(value, inputs, gradient.to(value.dtype), allow_unused=True)
         of_x = torch.zeros_like(x) if gradients[0] is None else gradients[0]

@@ -19,8 +19,8 @@ class TPatchGAN(nn.Module):
 
     Args:
         channels: width of the first layer: 64 in STTN; 32 in DSTT, FuseFormer and E2FGVI.
-        merge_batch_into_time: lay the clips of a batch end to end and score them as one clip, as the released trainers of
-            STTN, DSTT and FuseFormer do; the first and last frames of neighbouring clips then see each other.
+        merge_batch_into_time: lay the clips of a batch end to end and score them as one clip, as the released trainers
+            of STTN, DSTT and FuseFormer do; the first and last frames of neighbouring clips then see each other.
         init: "published" draws the weights from N(0, 0.02), "default" leaves PyTorch's initialisation.
     """
 
@@ -62,4 +62,4 @@ def _convolve(conv: nn.Module, x: Tensor) -> Tensor:
     assert isinstance(conv, nn.Conv3d)
     with without_autocast(x.device):
         weight = conv.weight
-    return F.conv3d(x, weight, conv.bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+    return F.conv3d(x, weight, conv.bias, conv.stride, conv.padding)

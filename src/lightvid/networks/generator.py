@@ -19,11 +19,11 @@ class InpaintingOutput:
 
     Attributes:
         frames: restored frames `(B, T, 3, H, W)` in [-1, 1], whole: the visible pixels are predicted, too.
-        flows: completed flows of flow-guided networks, else None.
+        flows: completed forward and backward flows of flow-guided networks, each `(B, T-1, 2, h, w)`; else None.
     """
 
     frames: Tensor
-    flows: Tensor | None = None
+    flows: tuple[Tensor, Tensor] | None = None
 
 
 class InpaintingGenerator(nn.Module):

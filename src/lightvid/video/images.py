@@ -38,7 +38,7 @@ def decode_image(content: bytes, label: str, *, reduce_to: tuple[int, int] | Non
         image = None
     if image is None:
         raise DataError(f"{label}: corrupt frame (not a readable image)")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def decode_mask(content: bytes, label: str) -> NDArray[np.uint8]:
@@ -53,8 +53,8 @@ def decode_mask(content: bytes, label: str) -> NDArray[np.uint8]:
         # OpenCV would give a palette's colours; Pillow keeps the indices.
         with Image.open(io.BytesIO(content)) as image:
             if image.mode in ("P", "L", "1"):
-                return np.asarray(image).astype(np.uint8)
-            return np.asarray(image.convert("RGB")).any(axis=2).astype(np.uint8)
+                return np.array(image, np.uint8)
+            return np.asarray(np.array(image.convert("RGB")).any(axis=2), np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{label}: corrupt mask ({str(error).splitlines()[0]})") from None
 

@@ -1,0 +1,69 @@
+"""What an epoch is made of, and how it is shared out."""
+
+import numpy as np
+import pytest
+
+from lightvid.datamodules.sampling import EpochSampler, ShardedBatches, ShardedRange, middle_frames, sample_frames
+
+
+def draws(sampling: str, count: int = 600) -> np.ndarray:
+    return np.stack([sample_frames(np.random.default_rng(s), 30, 5, sampling) for s in range(count)])
+
+
+def test_random_frames_are_distinct_sorted_and_cover_the_video():
+    chosen = draws("random")
+    assert (np.diff(chosen, axis=1) > 0).all()
+    counts = np.bincount(chosen.ravel(), minlength=30)
+    assert counts.min() > 60 and counts.max() < 140  # 100 expected of each
+
+
+def test_consecutive_frames_start_anywhere():
+    chosen = draws("consecutive")
+    assert (np.diff(chosen, axis=1) == 1).all()
+    assert set(chosen[:, 0]) == set(range(26))
+
+
+def test_mixed_sampling_is_half_consecutive():
+    consecutive = (np.diff(draws("mixed"), axis=1) == 1).all(axis=1).mean()
+    assert consecutive == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("sampling", ["mixed", "random", "consecutive"])
+def test_a_video_as_long_as_the_clip_gives_all_its_frames(sampling):
+    assert sample_frames(np.random.default_rng(0), 5, 5, sampling).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_validation_frames_are_in_the_middle():
+    assert middle_frames(11, 5).tolist() == [3, 4, 5, 6, 7]
+    assert middle_frames(5, 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_epoch_takes_every_video_equally_often_under_ever_new_draws():
+    sampler = EpochSampler(7, clips_per_video=3, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    for epoch in (first, second):
+        assert np.bincount([video for _, video in epoch]).tolist() == [3] * 7
+    assert [draw for draw, _ in first + second] == list(range(42))
+    assert [video for _, video in first] != [video for _, video in second]
+
+
+def test_two_processes_see_what_one_with_the_double_batch_sees():
+    shards = [list(ShardedBatches(EpochSampler(11), 2, rank=rank, world_size=2)) for rank in (0, 1)]
+    alone = list(ShardedBatches(EpochSampler(11), 4))
+    assert [a + b for a, b in zip(*shards, strict=True)] == alone
+    assert len({request for batch in alone for request in batch}) == 8
+
+
+@pytest.mark.parametrize("videos", [1, 5, 8])
+def test_validation_covers_every_video_once_over_all_processes(videos):
+    shards = [list(ShardedRange(videos, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert sorted(video for shard in shards for _, video in shard) == list(range(videos))
+
+
+def test_a_batch_sampler_can_start_in_the_middle():
+    batches = ShardedBatches(EpochSampler(10), 2)
+    whole = list(batches)
+    batches.start = 3
+    assert list(batches) == whole[3:] and len(batches) == 5

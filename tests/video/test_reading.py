@@ -1,0 +1,210 @@
+"""What a clip gives is the same whatever it is stored in, and what is broken is named."""
+
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightvid.errors import DataError
+from lightvid.video import files, open_video, write_video
+
+COUNT, HEIGHT, WIDTH = 40, 48, 64
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+
+
+def numbered_frames(count: int = COUNT) -> np.ndarray:
+    """Frames that carry their number as black and white blocks, which survive lossy coding."""
+    frames = np.zeros((count, HEIGHT, WIDTH, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        for bit in range(8):
+            frame[:, bit * 8 : bit * 8 + 8] = 255 * (number >> bit & 1)
+    return frames
+
+
+def numbers(frames: np.ndarray) -> list[int]:
+    bits = frames[:, HEIGHT // 2, 4::8, 0] > 127
+    return [int((row * 2 ** np.arange(8)).sum()) for row in bits]
+
+
+def write_folder(path: Path, frames: np.ndarray, suffix: str = ".png") -> Path:
+    path.mkdir()
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(path / f"{number:05d}{suffix}"), frame[..., ::-1])
+    return path
+
+
+def write_zip(folder: Path) -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return path
+
+
+def one_line(error: pytest.ExceptionInfo[DataError], *parts: str) -> bool:
+    message = str(error.value)
+    return "\n" not in message and all(part in message for part in parts)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "clip", numbered_frames())
+
+
+@pytest.fixture(params=["mpeg4", "libx264"])
+def mp4(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Also with frames that are stored in another order than shown, and key frames far apart."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(request.param, rate=24)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 12
+        for frame in numbered_frames():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_folder_and_its_zip_give_the_same_frames(folder):
+    unzipped, zipped = open_video(folder), open_video(write_zip(folder))
+    wanted = [7, 0, 31, 7]
+    assert unzipped.name == zipped.name == "clip"
+    assert unzipped.frame_names == zipped.frame_names
+    assert numbers(unzipped.read(wanted)) == wanted
+    np.testing.assert_array_equal(unzipped.read(wanted), zipped.read(wanted))
+    np.testing.assert_array_equal(unzipped.read(wanted), numbered_frames()[wanted])
+
+
+def test_a_video_file_gives_exactly_the_frames_asked_for_in_any_order(mp4):
+    video = open_video(mp4)
+    wanted = [int(i) for i in np.random.default_rng(0).permutation(COUNT)]
+    assert (len(video), video.size()) == (COUNT, (HEIGHT, WIDTH))
+    assert numbers(video.read(wanted)) == wanted
+    assert numbers(video.read([39, 3, 3])) == [39, 3, 3]
+
+
+def test_decord_and_pyav_agree(mp4):
+    pytest.importorskip("decord")
+    wanted = [30, 2, 3, 17, 39, 0]
+    assert numbers(files._read_with_pyav(mp4, wanted)) == wanted
+    difference = files._read_with_decord(mp4, wanted).astype(int) - files._read_with_pyav(mp4, wanted)
+    assert np.abs(difference).max() <= 2
+
+
+def test_without_decord_a_video_file_is_read_all_the_same(mp4, monkeypatch):
+    monkeypatch.setattr(files, "decord", None)
+    assert numbers(open_video(mp4).read([25, 4])) == [25, 4]
+
+
+def test_a_video_can_be_sent_to_another_process(folder):
+    video = pickle.loads(pickle.dumps(open_video(folder)))
+    assert numbers(video.read([5])) == [5]
+
+
+def test_a_palette_mask_is_read_as_instance_numbers_not_colours(tmp_path):
+    (tmp_path / "masks").mkdir()
+    mask = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
+    image = Image.fromarray(mask)
+    image.putpalette([200, 10, 90] * 256)
+    image.save(tmp_path / "masks/00000.png")
+    np.testing.assert_array_equal(open_video(tmp_path / "masks").read_masks([0])[0], mask)
+
+
+def test_reduced_decoding_keeps_at_least_the_size_asked_for(tmp_path):
+    frames = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (1, 240, 320, 3), np.uint8)[0], (0, 0), 12)
+    video = open_video(write_folder(tmp_path / "clip", frames[None], ".jpg"))
+    assert video.size() == (240, 320)
+    assert video.read([0]).shape == (1, 240, 320, 3)
+    assert video.read([0], reduce_to=(121, 10)).shape[1:3] == (240, 320)
+    assert video.read([0], reduce_to=(120, 160)).shape[1:3] == (120, 160)
+    assert video.read([0], reduce_to=(50, 60)).shape[1:3] == (60, 80)
+    exact = cv2.resize(video.read([0])[0], (160, 120), interpolation=cv2.INTER_AREA)
+    assert np.abs(video.read([0], reduce_to=(120, 160))[0].astype(int) - exact).mean() < 1.5
+
+
+def test_a_corrupt_or_cut_off_frame_is_named(tmp_path):
+    folder = write_folder(tmp_path / "clip", numbered_frames(3), ".jpg")
+    whole = (folder / "00001.jpg").read_bytes()
+    for content in (b"not an image", b"", whole[: len(whole) // 2], whole[:10]):
+        (folder / "00001.jpg").write_bytes(content)
+        for options in ({}, {"reduce_to": (8, 8)}):
+            with pytest.raises(DataError) as error:
+                open_video(folder).read([0, 1], **options)
+            assert one_line(error, "00001.jpg", "corrupt frame")
+
+
+def test_a_corrupt_mask_is_named(tmp_path):
+    folder = write_folder(tmp_path / "masks", numbered_frames(2))
+    (folder / "00001.png").write_bytes((folder / "00001.png").read_bytes()[:60])
+    with pytest.raises(DataError) as error:
+        open_video(folder).read_masks([1])
+    assert one_line(error, "00001.png", "corrupt mask")
+
+
+def test_a_broken_zip_is_named(tmp_path, folder):
+    path = write_zip(folder)
+    video = open_video(path)
+    path.write_bytes(path.read_bytes()[:200])
+    for attempt in (lambda: open_video(path), lambda: video.read([0])):
+        with pytest.raises(DataError) as error:
+            attempt()
+        assert one_line(error, "clip.zip", "unreadable zip")
+
+
+def test_a_file_missing_in_a_zip_is_named(folder):
+    video = open_video(write_zip(folder))
+    (folder / "00003.png").unlink()
+    write_zip(folder)
+    with pytest.raises(DataError) as error:
+        video.read([2, 3])
+    assert one_line(error, "clip.zip", "00003.png")
+
+
+def test_a_frame_deleted_since_is_named(folder):
+    video = open_video(folder)
+    (folder / "00003.png").unlink()
+    with pytest.raises(DataError) as error:
+        video.read([3])
+    assert one_line(error, "00003.png")
+
+
+def test_what_is_no_video_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "notes.txt").write_text("no video")
+    write_video(tmp_path / "whole.mp4", numbered_frames(5), 24)
+    shutil.copy(tmp_path / "whole.mp4", tmp_path / "cut.mp4")
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes()[:100])
+    for name, reason in {
+        "empty": "no frames",
+        "text.mp4": "not a video",
+        "cut.mp4": "not a video",
+        "notes.txt": "not a video",
+        "missing": "no such video",
+    }.items():
+        with pytest.raises(DataError) as error:
+            open_video(tmp_path / name)
+        assert one_line(error, name, reason)
+
+
+def test_frames_of_different_sizes_are_named(folder):
+    cv2.imwrite(str(folder / "00002.png"), np.zeros((HEIGHT, WIDTH + 2, 3), np.uint8))
+    with pytest.raises(DataError) as error:
+        open_video(folder).read([1, 2])
+    assert one_line(error, "00002.png", f"{WIDTH}x{HEIGHT}", f"{WIDTH + 2}x{HEIGHT}")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the clips in ../shared/data")
+def test_a_real_video_file_matches_the_frames_it_was_made_of():
+    video, frames = open_video(SHARED / "videos/dogs-jump.mp4"), open_video(SHARED / "davis/JPEGImages/480p/dogs-jump")
+    assert len(video) == len(frames) == 66
+    wanted = [60, 3, 4, 33]
+    difference = np.abs(video.read(wanted).astype(int) - frames.read(wanted)).mean(axis=(1, 2, 3))
+    others = np.abs(video.read(wanted).astype(int) - frames.read([i - 2 for i in wanted])).mean(axis=(1, 2, 3))
+    assert (difference < 8).all() and (difference < others).all()
