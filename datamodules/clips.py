@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -41,7 +42,8 @@ class InpaintingClips(Dataset[InpaintingClip]):
         frames: of a clip.
         sampling: how they are chosen; None takes them from the middle.
         masks: "moving" and "stationary" are random shapes (`random_moving_masks`; of "moving" half the draws stand
-            still, as published), "object" the shapes of another video's objects, "own_object" those of the video's own.
+            still, as published), "object" the shapes of another video's objects (of its own if there is no other),
+            "own_object" those of its own.
         mask_dilation: pixels by which the masks of objects are widened.
         seed: of everything random.
         on_error: whether a clip that cannot be read is an error, or replaced by another and reported in its `skipped`.
@@ -140,5 +142,7 @@ class InpaintingClips(Dataset[InpaintingClip]):
 
 def _to_tensor(frames: NDArray[np.uint8]) -> Tensor:
     """`(T, H, W, 3)` bytes to `(T, 3, H, W)` in [-1, 1]."""
-    planes = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-    return planes.float().div_(127.5).sub_(1)
+    planes = np.empty((len(frames), 3, *frames.shape[1:3]), np.uint8)
+    for frame, plane in zip(frames, planes, strict=True):
+        plane[:] = cv2.split(frame)  # several times faster than a transposed copy
+    return torch.from_numpy(planes).float().div_(127.5).sub_(1)

@@ -50,10 +50,14 @@ class ClipTransform:
             return frames, masks
         # Without this, the library repeats one random stream in all workers and all epochs.
         self.augment.set_random_seed(seed)
-        if masks is None:
-            return self.augment(images=frames)["images"], None
-        result = self.augment(images=frames, masks=masks)
-        return result["images"], np.asarray(result["masks"])
+        # The frames are given as one tall picture, without a copy: all steps work within rows or on pixels.
+        result = self.augment(image=frames.reshape(-1, *frames.shape[2:]), mask=_tall(masks))
+        frames = np.asarray(result["image"]).reshape(frames.shape)
+        return frames, None if masks is None else np.asarray(result["mask"]).reshape(masks.shape)
+
+
+def _tall(masks: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    return None if masks is None else masks.reshape(-1, masks.shape[2])
 
 
 def resize_frames(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ class ReportSkippedClips(Callback):
 
 
 class SaveConfiguration(Callback):
-    """Store the configuration in every checkpoint, for `load_from_checkpoint` and `lightvid.checkpoints` to build from."""
+    """Store the configuration in every checkpoint: `load_from_checkpoint` and `lightvid.checkpoints` build from it."""
 
     def __init__(self, configuration: dict[str, Any]) -> None:
         self.configuration = configuration

@@ -17,7 +17,7 @@ from lightvid.losses import hinge_discriminator_loss, hinge_generator_loss, regi
 from lightvid.metrics import BASELINES, InpaintingMetrics
 
 if TYPE_CHECKING:
-    from ..datamodules.batch import InpaintingBatch
+    from lightvid.datamodules.batch import InpaintingBatch
 
 
 class NonFiniteLossError(LightvidError):
@@ -122,8 +122,8 @@ class Inpainting(pl.LightningModule):
         """Log the network's metrics, and outside of training those of the baselines on the same clips."""
         self._log_metrics("val", self.metrics)
         if self.trainer.state.fn != TrainerFn.FITTING:
-            for name, metrics in self.baseline_metrics.items():
-                self._log_metrics(f"baseline/{name}", metrics)
+            for name in BASELINES:
+                self._log_metrics(f"baseline/{name}", self._baseline(name))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here, where mixed precision has already unscaled the gradients."""
@@ -142,8 +142,8 @@ class Inpainting(pl.LightningModule):
         generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         for optimizer in others:
             # Lightning counts each optimiser's step as a global step: let only the generator's count.
-            optimizer._on_before_step = optimizer._on_after_step = _nothing  # type: ignore[union-attr]
-        return [generator, *others]  # type: ignore[list-item]
+            optimizer._on_before_step = optimizer._on_after_step = _nothing
+        return [generator, *others]
 
     def _update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
         self.manual_backward(loss / self.accumulate)
@@ -181,10 +181,14 @@ class Inpainting(pl.LightningModule):
             )
             filled = restored.movedim(-1, 2).to(truth) / 127.5 - 1
             composite = truth * (1 - masks) + filled * masks
-            self.baseline_metrics[_key(name)].update((composite + 1) / 2, (truth + 1) / 2, masks)
+            self._baseline(name).update((composite + 1) / 2, (truth + 1) / 2, masks)
 
-    def _log_metrics(self, prefix: str, metrics: nn.Module) -> None:
+    def _baseline(self, name: str) -> InpaintingMetrics:
+        metrics = self.baseline_metrics[_key(name)]
         assert isinstance(metrics, InpaintingMetrics)
+        return metrics
+
+    def _log_metrics(self, prefix: str, metrics: InpaintingMetrics) -> None:
         self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()})
         metrics.reset()
 

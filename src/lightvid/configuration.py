@@ -7,12 +7,13 @@ and nothing heavy is imported until it is built.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -27,10 +28,11 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from jsonargparse import ArgumentParser, Namespace
 
 Plain = dict[str, Any]
 
@@ -74,8 +76,9 @@ def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str
     named = any(key == "name" for key, _ in overrides)
     for key, value in overrides:
         _override(tree, key, value)
-    _place(tree, run_dir, named)
-    return _resolve(tree)
+    with _one_line_errors():
+        _place(tree, run_dir, named)
+        return _resolve(tree)
 
 
 def check(plain: Plain) -> None:
@@ -97,9 +100,13 @@ def build(plain: Plain) -> Run:
 
     from lightvid.checkpoint_io import AtomicCheckpointIO
 
-    parser, namespace = _parse(plain)
-    built = parser.instantiate(namespace)
-    options = {**vars(built.trainer), "callbacks": _values(built.callbacks), "logger": _values(built.loggers)}
+    (trainer_parser, trainer_values), (parser, values) = _parse(plain)
+    built = parser.instantiate(values)
+    options = {
+        **vars(trainer_parser.instantiate(trainer_values).trainer),
+        "callbacks": _values(built, "callbacks"),
+        "logger": _values(built, "loggers"),
+    }
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
     trainer = pl.Trainer(**{**options, "plugins": [AtomicCheckpointIO(), *(options["plugins"] or [])]})
@@ -153,14 +160,36 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, st
 
 def _compose_groups(choices: dict[str, str]) -> DictConfig:
     base = _load_group_file("base.yaml")
-    task_name = choices.get("task") or base.choice.task
-    task = _load_choice("task", task_name)
+    task = _load_choice("task", choices.get("task") or base.choice.task)
     paper = [_load_choice("paper", name) for name in _names(choices.get("paper"))]
-    chosen = OmegaConf.merge(base.choice, task.get("choice", {}), *(p.get("choice", {}) for p in paper), choices)
+    chosen = _as_mapping(
+        OmegaConf.merge(base.choice, task.get("choice", {}), *(p.get("choice", {}) for p in paper), choices)
+    )
     layers = [
         _load_choice(group, name) for group in ("backbone", "data", "trainer") for name in _names(chosen.get(group))
     ]
-    return _as_mapping(OmegaConf.merge(base, task, *layers, *paper, {"choice": chosen}))
+    tree = base
+    for layer in (task, *layers, *paper):
+        tree = _merge(tree, layer)
+    tree.choice = chosen
+    return tree
+
+
+def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
+    """Merge a file over a tree; where it names another class, the arguments of the former class go."""
+    tree = copy.deepcopy(tree)
+    _forget_arguments(tree, layer)
+    return _as_mapping(OmegaConf.merge(tree, layer))
+
+
+def _forget_arguments(tree: DictConfig, layer: DictConfig) -> None:
+    for key, value in layer.items_ex(resolve=False):
+        below = None if OmegaConf.is_interpolation(tree, str(key)) else tree.get(key)
+        if isinstance(value, DictConfig) and isinstance(below, DictConfig):
+            named = value.get("class_path"), below.get("class_path")
+            if all(named) and named[0] != named[1]:
+                below["init_args"] = {}
+            _forget_arguments(below, value)
 
 
 def _names(value: str | None) -> list[str]:
@@ -203,7 +232,9 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
         if step not in node and not _may_be_new(walked, steps[depth:]):
             raise ConfigurationError(f"unknown key '{step}' in '{key}': {nearest(step, map(str, node))}")
         if last:
-            node[step] = OmegaConf.from_dotlist([f"value={value}"]).value
+            if step == "class_path":
+                node["init_args"] = {}
+            node[step] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
             return
         if step in node and OmegaConf.is_interpolation(node, step):
             reference = str(OmegaConf.to_container(node, resolve=False)[step])[2:-1]  # type: ignore[index,call-overload]
@@ -241,55 +272,68 @@ def _may_be_new(walked: list[str], rest: list[str]) -> bool:
 
 
 def _resolve(tree: DictConfig) -> Plain:
+    plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn OmegaConf's reports on values that are missing or refer to nothing into one line each."""
     try:
-        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        yield
     except MissingMandatoryValue as error:
         key = _short(str(error.full_key))
         raise ConfigurationError(f"'{key}' is not given: add {key}=VALUE") from None
     except (InterpolationKeyError, InterpolationResolutionError) as error:
         raise ConfigurationError(
-            f"'{_short(str(error.full_key))}' refers to a key that does not exist ({_first_line(error)})"
+            f"'{_short(str(error.full_key))}' has a wrong reference: {_first_line(error)}"
         ) from None
     except RecursionError:
-        raise ConfigurationError(
-            "the configuration refers to itself: look for ${...} values that point at each other"
-        ) from None
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+        raise ConfigurationError("the configuration refers to itself: look for ${...} values in a circle") from None
 
 
-def _parse(plain: Plain) -> tuple[Any, Any]:
+def _parse(plain: Plain) -> list[tuple[ArgumentParser, Namespace]]:
+    """Check the sections; the trainer's first, because other sections refer to its values and would take the blame."""
     import pytorch_lightning as pl
     from jsonargparse import ArgumentParser
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
-    known = _load_group_file("base.yaml")
+    _check_sections(plain)
+    trainer = ArgumentParser(exit_on_error=False)
+    trainer.add_class_arguments(pl.Trainer, "trainer", skip={"callbacks", "logger"}, instantiate=False)
+    parts = ArgumentParser(exit_on_error=False)
+    parts.add_subclass_arguments(pl.LightningModule, "task", required=True)
+    parts.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
+    tree = {"task": plain["task"], "data": plain["data"]}
+    for section, kind in (("callbacks", Callback), ("loggers", Logger)):
+        chosen = {name: value for name, value in plain[section].items() if value is not None}
+        for name in chosen:
+            parts.add_subclass_arguments(kind, f"{section}.{name}", required=True)
+        tree.update({section: chosen} if chosen else {})
+    parsed = []
+    for parser, values in ((trainer, {"trainer": plain["trainer"]}), (parts, tree)):
+        try:
+            parsed.append((parser, parser.parse_object(copy.deepcopy(values))))
+        except Exception as error:  # jsonargparse wraps whatever a constructor's signature or an import raises
+            raise ConfigurationError(_one_line(str(error), plain)) from None
+    return parsed
+
+
+def _check_sections(plain: Plain) -> None:
+    known = [*map(str, _load_group_file("base.yaml")), "task", "backbone", "data"]
     for key in plain:
-        if key not in known and key not in ("task", "backbone", "data"):
-            raise ConfigurationError(
-                f"unknown key '{key}': {nearest(key, [*map(str, known), 'task', 'backbone', 'data'])}"
-            )
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(pl.LightningModule, "task", required=True)
-    parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
-    parser.add_class_arguments(pl.Trainer, "trainer", skip={"callbacks", "logger"}, instantiate=False)
-    parser.add_argument("--callbacks", type=dict[str, Callback | None])
-    parser.add_argument("--loggers", type=dict[str, Logger | None])
-    sections = ("task", "data", "trainer", "callbacks", "loggers")
-    for section in sections:
+        if key not in known:
+            raise ConfigurationError(f"unknown key '{key}': {nearest(key, known)}")
+    for section in ("trainer", "task", "data", "callbacks", "loggers"):
         if not isinstance(plain.get(section), dict):
             raise ConfigurationError(f"'{section}' is missing from the configuration or is not a mapping")
-    try:
-        return parser, parser.parse_object(copy.deepcopy({section: plain[section] for section in sections}))
-    except LightvidError:
-        raise
-    except Exception as error:  # jsonargparse wraps whatever a constructor's signature or an import raises
-        raise ConfigurationError(_one_line(str(error), plain)) from None
 
 
-def _values(mapping: dict[str, Any] | None) -> list[Any]:
-    return [value for value in (mapping or {}).values() if value is not None]
+def _values(built: Any, section: str) -> list[Any]:
+    group = built.get(section)
+    return list(vars(group).values()) if group else []
 
 
 def _one_line(message: str, plain: Plain) -> str:

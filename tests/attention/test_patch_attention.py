@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from lightvid.attention import PatchAttention
 from lightvid.errors import ConfigurationError
+from lightvid.profiling import saved_bytes
 
 
 def test_a_head_is_scaled_dot_product_attention_between_unfolded_patches():
@@ -85,6 +86,15 @@ def test_bfloat16_autocast_is_close_to_float32():
         result = attention(x)
     assert result.dtype == torch.bfloat16
     torch.testing.assert_close(result.float(), attention(x), atol=0.03, rtol=0.03)
+
+
+def test_autocast_keeps_its_copy_of_the_input_once():
+    attention, x = PatchAttention(64, divisions=(1, 1, 1, 1)), torch.randn(1, 1, 16, 16, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        kept = saved_bytes(lambda: attention(x), exclude=[x, *attention.parameters()])
+    maps = 1 + 3 + 1 + 1  # input, query and key and value, heads, output
+    weights = sum(parameter.nbytes for parameter in attention.parameters()) / 2
+    assert kept <= 1.1 * (maps * x.nbytes / 2 + weights)
 
 
 def test_channels_that_do_not_split_into_heads_are_refused_in_one_line():

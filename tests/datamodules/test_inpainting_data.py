@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lightvid.datamodules import DAVIS, VideoFolder, YouTubeVOS
+from lightvid.datamodules import DAVIS, VideoFolder, YouTubeVOS, inpainting
 from lightvid.datamodules.clips import InpaintingClips
 from lightvid.errors import ConfigurationError, DataError
+from lightvid.video import write_video
 
 SIZE = {"height": 16, "width": 32, "frames": 3, "workers": 0}
 
@@ -49,7 +50,7 @@ def test_a_batch_is_frames_within_minus_one_and_one_and_binary_masks(davis_root)
     for batch in batches:
         assert batch.frames.shape == (2, 3, 3, 16, 32) and batch.frames.dtype == torch.float32
         assert batch.masks.shape == (2, 3, 1, 16, 32) and batch.masks.dtype == torch.float32
-        assert -1 <= batch.frames.min() and batch.frames.max() <= 1 and batch.frames.min() < -0.9
+        assert batch.frames.min() >= -1 and batch.frames.max() <= 1 and batch.frames.min() < -0.9
         assert set(batch.masks.unique().tolist()) == {0.0, 1.0}
         assert all(name in file for name, file in zip(batch.names, batch.files, strict=True))
     assert sorted(name for batch in batches for name in batch.names) == [f"t{i}" for i in range(6)]
@@ -151,6 +152,30 @@ def test_a_plain_folder_of_videos_is_split(davis_root):
     train = {name for batch in data.train_dataloader() for name in batch.names}
     validation = {name for batch in data.val_dataloader() for name in batch.names}
     assert len(validation) == 2 and not train & validation and len(train) >= 6
+
+
+def test_video_files_are_read_in_workers_as_in_the_main_process(tmp_path):
+    for number in range(4):
+        frames = np.full((6, 32, 64, 3), 40 * number, np.uint8) + 8 * np.arange(6, dtype=np.uint8)[:, None, None, None]
+        write_video(tmp_path / f"{number}.mp4", frames, 24)
+    batches = []
+    for workers in (0, 2):
+        data = ready(VideoFolder(str(tmp_path), **{**SIZE, "workers": workers}, batch_size=1))
+        batches.append([*data.train_dataloader(), *data.val_dataloader()])
+    assert len(batches[0]) == 4 and same(*batches)
+
+
+def test_each_process_gets_its_part(davis_root, monkeypatch):
+    names = []
+    for rank in (0, 1):
+        monkeypatch.setattr(inpainting, "_process", lambda rank=rank: (rank, 2))
+        data = ready(DAVIS(str(davis_root), **SIZE, batch_size=1))
+        names.append(
+            [[n for b in loader for n in b.names] for loader in (data.train_dataloader(), data.val_dataloader())]
+        )
+    (train, validation), (other_train, other_validation) = names
+    assert sorted(train + other_train) == [f"t{i}" for i in range(6)] and len(train) == len(other_train)
+    assert sorted(validation + other_validation) == ["v0", "v1", "v2"]
 
 
 def test_a_broken_file_ends_the_run_with_one_line_that_names_it(davis_root):

@@ -126,3 +126,16 @@ def test_parts_of_different_widths_are_refused():
         InpaintingGenerator(ConvStem(16), SpatioTemporalTransformer(16), ConvDecoder(32))
     with pytest.raises(ConfigurationError, match="divisible by 4, got 18"):
         ConvStem(18)
+
+
+def test_with_mask_input_the_masks_reach_the_first_layer():
+    backbone = SpatioTemporalTransformer(16, blocks=1)
+    network = InpaintingGenerator(ConvStem(16, inputs=4), backbone, ConvDecoder(16), mask_input=True)
+    frames, masks = clip()
+    assert not torch.equal(network(frames, masks).frames, network(frames, 0 * masks).frames)
+
+
+def test_a_stem_of_other_planes_than_the_input_is_refused():
+    backbone = SpatioTemporalTransformer(16, blocks=1)
+    with pytest.raises(ConfigurationError, match="inputs=4"):
+        InpaintingGenerator(ConvStem(16), backbone, ConvDecoder(16), mask_input=True)

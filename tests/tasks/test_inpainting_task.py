@@ -10,34 +10,43 @@ from lightvid.configuration import build, compose
 from lightvid.tasks.inpainting import NonFiniteLossError
 
 
-def fit(arguments: list[str]):
+def fit(arguments: list[str], *callbacks: pl.Callback):
     pl.seed_everything(0, verbose=False)
     run = build(compose(arguments))
+    run.trainer.callbacks += callbacks
     run.trainer.fit(run.task, run.data)
     return run
 
 
 def bare(tiny, *more: str) -> list[str]:
     """No validation, no files: the training loop alone."""
-    return tiny("trainer.limit_val_batches=0", "loggers={}", "callbacks={}", "+".join(()) or "name=bare", *more)
+    quiet = ["trainer.enable_checkpointing=false", "trainer.enable_progress_bar=false"]
+    return tiny("trainer.limit_val_batches=0", "loggers={}", "callbacks={}", *quiet, *more)
+
+
+def sgd(learning_rate: float) -> list[str]:
+    networks = ("generator", "discriminator")
+    return [f"task.{n}_optimizer={{class_path: torch.optim.SGD, init_args: {{lr: {learning_rate}}}}}" for n in networks]
+
+
+class HideEverything(pl.Callback):
+    """Make every frame one hole, so that the hole loss is a plain mean and averages over batches."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        batch.masks.fill_(1)
 
 
 class RecordLosses(pl.Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.names: list[list[str]] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.losses.append(float(trainer.callback_metrics["loss/total"]))
-        self.names.append(list(batch.names))
 
 
 def losses_of(arguments: list[str]) -> list[float]:
-    pl.seed_everything(0, verbose=False)
-    run = build(compose(arguments))
     record = RecordLosses()
-    run.trainer.callbacks.append(record)
-    run.trainer.fit(run.task, run.data)
+    fit(arguments, record)
     return record.losses
 
 
@@ -57,33 +66,28 @@ def test_accumulation_takes_several_batches_a_step_for_both_networks(tiny):
 
 
 def test_accumulating_two_batches_equals_one_of_twice_the_size(tiny):
-    sgd = [
-        f"task.{which}_optimizer={{class_path: torch.optim.SGD, init_args: {{lr: 0.01}}}}"
-        for which in ("generator", "discriminator")
-    ]
-    # The region losses are normalised by the area of the batch's holes, so the comparison takes whole-frame L1 alone.
-    common = ["task.hole_weight=0", "task.gradient_clip=null", "data.masks=stationary", "trainer.max_steps=1", *sgd]
-    weights = ["task.valid_weight=0", "task.adversarial_weight=1.0"]
-    one = fit(bare(tiny, "data.batch_size=4", *common, *weights))
-    two = fit(bare(tiny, "data.batch_size=2", "task.accumulate=2", *common, *weights))
-    # Spectral normalisation moves on with every forward pass, so the discriminators' weights are compared, loosely.
-    for a, b in zip(one.task.network.parameters(), two.task.network.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-3)
+    common = ["task.discriminator=null", "task.gradient_clip=null", "trainer.max_steps=2", *sgd(0.1)]
+    one = fit(bare(tiny, "data.batch_size=4", *common), HideEverything())
+    two = fit(bare(tiny, "data.batch_size=2", "task.accumulate=2", *common), HideEverything())
+    start = build(compose(bare(tiny, *common))).task.network.state_dict()
+    for name, weight in one.task.network.state_dict().items():
+        assert torch.allclose(weight, two.task.network.state_dict()[name], atol=1e-5)
+    assert any(
+        not torch.allclose(weight, start[name], atol=1e-3) for name, weight in one.task.network.state_dict().items()
+    )
 
 
 def test_learning_rate_schedules_step_once_a_generator_step_for_both_optimisers(tiny):
-    schedule = "task.schedule={class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2], gamma: 0.1}}"
+    schedule = (
+        "task.schedule={class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2], gamma: 0.1}}"
+    )
     run = fit(bare(tiny, "trainer.max_steps=3", schedule))
     assert run.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
     assert run.trainer.optimizers[1].param_groups[0]["lr"] == pytest.approx(1e-5)
 
 
 def test_clipping_bounds_the_gradient_that_the_optimiser_sees(tiny):
-    sgd = [
-        f"task.{which}_optimizer={{class_path: torch.optim.SGD, init_args: {{lr: 1.0}}}}"
-        for which in ("generator", "discriminator")
-    ]
-    arguments = bare(tiny, "trainer.max_steps=1", "task.gradient_clip=0.001", *sgd)
+    arguments = bare(tiny, "trainer.max_steps=1", "task.gradient_clip=0.001", *sgd(1.0))
     pl.seed_everything(0, verbose=False)
     run = build(compose(arguments))
     before = [p.detach().clone() for p in run.task.network.parameters()]
@@ -92,13 +96,10 @@ def test_clipping_bounds_the_gradient_that_the_optimiser_sees(tiny):
     assert math.sqrt(sum(float(m.square().sum()) for m in moved)) == pytest.approx(0.001, rel=1e-3)
 
 
-def test_the_discriminator_learns_from_its_own_loss_only(tiny):
-    run = fit(bare(tiny, "trainer.max_steps=1", "task.discriminator_optimizer.lr=0.0"))
-    torch.manual_seed(0)
-    pl.seed_everything(0, verbose=False)
-    fresh = build(compose(bare(tiny))).task
-    for trained, initial in zip(run.task.discriminator.parameters(), fresh.discriminator.parameters(), strict=True):
-        assert torch.equal(trained, initial)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_generators_loss_leaves_no_gradient_in_the_discriminator(tiny, precision):
+    run = fit(bare(tiny, "trainer.max_steps=1", f"trainer.precision={precision}"))
+    assert all(parameter.grad is None for parameter in run.task.discriminator.parameters())
 
 
 def test_training_works_without_a_discriminator(tiny):
@@ -148,9 +149,9 @@ def test_the_moving_average_is_what_is_validated(tiny):
     run = fit(bare(tiny, "task.ema_decay=0.5", "trainer.max_steps=3"))
     average = run.task.network_ema.module.state_dict()
     assert any(not torch.equal(average[name], value) for name, value in run.task.network.state_dict().items())
-    assert int(run.task.network_ema.n_averaged) == 3
     with torch.no_grad():
-        for p in run.task.network.parameters():
-            p.fill_(float("nan"))
-    results = run.trainer.validate(run.task, run.data, verbose=False)[0] if run.data.val_dataloader() else {}
-    assert math.isfinite(run.trainer.callback_metrics["val/hole_psnr"]) or results
+        for parameter in run.task.network.parameters():
+            parameter.fill_(float("nan"))
+    run.trainer.limit_val_batches = 1.0
+    run.trainer.validate(run.task, run.data, verbose=False)
+    assert math.isfinite(run.trainer.callback_metrics["val/hole_psnr"])

@@ -63,12 +63,19 @@ def test_a_checkpoint_of_ours_loads_through_lightning_and_through_lightvid(tiny)
 
 def test_a_run_killed_in_the_middle_of_an_epoch_resumes_to_the_same_weights(tiny, tmp_path):
     # 24 clips in batches of 2: an epoch has 12 steps, so the kill falls into the first and the end into the second.
-    common = ["trainer.max_steps=16", "trainer.val_check_interval=5", "data.workers=2", "callbacks.last.every_n_train_steps=3"]
+    common = [
+        "trainer.max_steps=16",
+        "trainer.val_check_interval=5",
+        "data.workers=2",
+        "callbacks.last.every_n_train_steps=3",
+    ]
     whole = train(tiny("name=whole", *common))
     command = [sys.executable, "-m", "lightvid", "train", *tiny("name=killed", *common)]
     killed = whole.parent / "killed"
     checkpoint = killed / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -111,7 +118,10 @@ def test_a_taken_name_and_a_missing_run_are_answered_in_one_line(tiny, tmp_path)
 
 def test_the_command_prints_one_line_and_fails_for_a_mistake():
     result = subprocess.run(
-        [sys.executable, "-m", "lightvid", "train", "task.adversarial_wieght=0.1"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "lightvid", "train", "task.adversarial_wieght=0.1"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1

@@ -193,6 +193,17 @@ def test_what_is_no_video_is_named(tmp_path):
         assert one_line(error, name, reason)
 
 
+def test_a_damaged_video_file_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (30, HEIGHT, WIDTH, 3), np.uint8)
+    write_video(tmp_path / "clip.mp4", noise, 24)
+    content = bytearray((tmp_path / "clip.mp4").read_bytes())
+    content[len(content) // 3 : len(content) * 2 // 3] = bytes(len(content) * 2 // 3 - len(content) // 3)
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        open_video(tmp_path / "clip.mp4").read([2, 15])
+    assert one_line(error, "clip.mp4", "corrupt frame 15")
+
+
 def test_frames_of_different_sizes_are_named(folder):
     cv2.imwrite(str(folder / "00002.png"), np.zeros((HEIGHT, WIDTH + 2, 3), np.uint8))
     with pytest.raises(DataError) as error:

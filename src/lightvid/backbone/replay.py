@@ -30,8 +30,8 @@ class ForwardConditions:
     def autocast(self) -> Iterator[None]:
         """The same autocast, without its cache of cast weights.
 
-        The cache does not tell weights cast under `no_grad` from others, and would hand the graph of a later call
-        weights that take no gradient.
+        Not every PyTorch version's cache tells weights cast under `no_grad` from others; one that does not would hand
+        the graph of a later call weights that take no gradient.
         """
         with ExitStack() as stack:
             for kind, enabled, dtype in self._autocast:

@@ -52,7 +52,9 @@ class InpaintingMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """`psnr` and `hole_psnr` in dB, `ssim` in [-1, 1]."""
-        return {"psnr": self.psnr.compute(), "ssim": self.ssim.compute(), "hole_psnr": self.hole_psnr.compute()}
+        ssim = self.ssim.compute()
+        assert isinstance(ssim, Tensor)
+        return {"psnr": self.psnr.compute(), "ssim": ssim, "hole_psnr": self.hole_psnr.compute()}
 
     def reset(self) -> None:
         """Forget all clips."""

@@ -33,6 +33,8 @@ class InpaintingGenerator(nn.Module):
         stem: frames `(B, T, 3, H, W)` to tokens `(B, T, H / 4, W / 4, C)`.
         backbone: tokens to tokens.
         head: tokens to frames in [-1, 1].
+        mask_input: give the stem the masks as a fourth plane. The published networks see only the frames, where a hole
+            looks like grey.
         init: "published" draws all weights from N(0, 0.02), "default" leaves PyTorch's initialisation.
     """
 
@@ -42,6 +44,7 @@ class InpaintingGenerator(nn.Module):
         backbone: SpatioTemporalTransformer,
         head: nn.Module,
         *,
+        mask_input: bool = False,
         init: Initialisation = "default",
     ) -> None:
         super().__init__()
@@ -51,9 +54,13 @@ class InpaintingGenerator(nn.Module):
                 raise ConfigurationError(
                     f"the {name} has {channels} channels and the backbone {backbone.channels}: give both the same"
                 )
+        planes = 4 if mask_input else 3
+        if getattr(stem, "inputs", planes) != planes:
+            raise ConfigurationError(f"mask_input={mask_input} needs a stem with inputs={planes}, got {stem.inputs}")
         self.stem = stem
         self.backbone = backbone
         self.head = head
+        self.mask_input = mask_input
         initialise(self, init)
 
     def forward(self, masked_frames: Tensor, masks: Tensor, *, local_frames: int | None = None) -> InpaintingOutput:
@@ -66,8 +73,9 @@ class InpaintingGenerator(nn.Module):
         """
         _check(masked_frames, masks, local_frames)
         height, width = masked_frames.shape[-2:]
-        tokens = self.stem(_pad(masked_frames))
-        holes = F.interpolate(_pad(masks).flatten(0, 1).float(), size=tokens.shape[2:4]).squeeze(1)
+        frames, masks = _pad(masked_frames), _pad(masks)
+        tokens = self.stem(torch.cat((frames, masks.to(frames)), dim=2) if self.mask_input else frames)
+        holes = F.interpolate(masks.flatten(0, 1).float(), size=tokens.shape[2:4]).squeeze(1)
         # The tokens are not needed again: without gradients, the backbone works in their memory.
         tokens = self.backbone(tokens, holes.unflatten(0, masks.shape[:2]), overwrite_x=True)
         return InpaintingOutput(self.head(tokens)[..., :height, :width])

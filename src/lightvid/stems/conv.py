@@ -14,17 +14,19 @@ class ConvStem(nn.Module):
 
     Args:
         channels: width of the tokens, divisible by 4; the layers have 1/4, 1/4, 1/2 and 1/1 of it.
+        inputs: planes of a frame: 3, or 4 where the masks are given beside the colours.
         recompute: compute the layers again in the backward pass, a few frames at a time, instead of keeping their maps.
     """
 
-    def __init__(self, channels: int = 256, *, recompute: bool = False) -> None:
+    def __init__(self, channels: int = 256, *, inputs: int = 3, recompute: bool = False) -> None:
         super().__init__()
         if channels % 4:
             raise ConfigurationError(f"the stem's channels must be divisible by 4, got {channels}")
         self.channels = channels
+        self.inputs = inputs
         self.recompute = recompute
         self.layers = nn.Sequential(
-            nn.Conv2d(3, channels // 4, 3, stride=2, padding=1),
+            nn.Conv2d(inputs, channels // 4, 3, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(channels // 4, channels // 4, 3, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
@@ -35,7 +37,7 @@ class ConvStem(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames `(B, T, 3, H, W)` to tokens `(B, T, ceil(H / 4), ceil(W / 4), C)`."""
+        """Frames `(B, T, inputs, H, W)` to tokens `(B, T, ceil(H / 4), ceil(W / 4), C)`."""
         maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
         return maps_to_tokens(maps, len(frames))
 

@@ -14,23 +14,20 @@ from lightvid.errors import DataError
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
-def decode_image(content: bytes, label: str, *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def decode_image(content: bytes, label: str, *, reduction: int = 1) -> NDArray[np.uint8]:
     """Decode one JPEG or PNG to `(H, W, 3)` RGB.
 
     Args:
         content: the file's bytes.
         label: the file's name, for messages.
-        reduce_to: see `lightvid.video.Video.read`.
+        reduction: decode at 1/2, 1/4 or 1/8 of the size, see `possible_reduction`.
 
     Raises:
         DataError: the image is corrupt or cut off.
     """
-    flags = cv2.IMREAD_COLOR
-    # The JPEG decoder scales within its inverse cosine transform; for a PNG there would be nothing to gain.
-    if reduce_to is not None and content[:2] == b"\xff\xd8":
-        flags = REDUCED.get(_reduction(image_size(content, label), reduce_to), flags)
-    if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-4096:]:
+    if _is_jpeg(content) and b"\xff\xd9" not in content[-4096:]:
         raise DataError(f"{label}: corrupt frame (the JPEG is cut off)")
+    flags = REDUCED.get(reduction, cv2.IMREAD_COLOR)
     try:
         # Annotations know nothing of an orientation tag, so frames are read as they are stored.
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -39,6 +36,21 @@ def decode_image(content: bytes, label: str, *, reduce_to: tuple[int, int] | Non
     if image is None:
         raise DataError(f"{label}: corrupt frame (not a readable image)")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def possible_reduction(content: bytes, label: str, least: tuple[int, int]) -> int:
+    """The largest of 8, 4, 2, 1 by which a JPEG may be reduced and still be at least this (height, width).
+
+    The JPEG decoder scales within its inverse cosine transform; for a PNG there would be nothing to gain, so it is 1.
+
+    Raises:
+        DataError: the header is not that of an image.
+    """
+    if not _is_jpeg(content):
+        return 1
+    size = image_size(content, label)
+    fits = (by for by in (8, 4, 2) if all(-(-s // by) >= m for s, m in zip(size, least, strict=True)))
+    return next(fits, 1)
 
 
 def decode_mask(content: bytes, label: str) -> NDArray[np.uint8]:
@@ -72,6 +84,5 @@ def image_size(content: bytes, label: str) -> tuple[int, int]:
         raise DataError(f"{label}: corrupt frame (not a readable image)") from None
 
 
-def _reduction(size: tuple[int, int], least: tuple[int, int]) -> int:
-    """The largest of 8, 4, 2, 1 that leaves an image at least this size."""
-    return next(by for by in (8, 4, 2, 1) if by == 1 or all(-(-s // by) >= m for s, m in zip(size, least, strict=True)))
+def _is_jpeg(content: bytes) -> bool:
+    return content[:2] == b"\xff\xd8"

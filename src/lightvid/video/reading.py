@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightvid.errors import DataError
 from lightvid.video import files
-from lightvid.video.images import decode_image, decode_mask, image_size
+from lightvid.video.images import decode_image, decode_mask, image_size, possible_reduction
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
@@ -102,11 +102,13 @@ class ImageSequence(Video):
 
     def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """See `Video.read`."""
+        images: list[NDArray[np.uint8]] = []
+        reduction = 1
         contents = self._contents([self.frame_names[index] for index in indices])
-        images = [
-            decode_image(content, self._label(index), reduce_to=reduce_to)
-            for index, content in zip(indices, contents, strict=True)
-        ]
+        for index, content in zip(indices, contents, strict=True):
+            if reduce_to is not None and not images:
+                reduction = possible_reduction(content, self._label(index), reduce_to)
+            images.append(decode_image(content, self._label(index), reduction=reduction))
         return self._stack(images, indices)
 
     def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:

@@ -1,0 +1,101 @@
+"""A run that was stopped anywhere and resumed sees exactly what an uninterrupted one sees."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lightvid.datamodules import DAVIS
+
+OPTIONS = {"height": 16, "width": 32, "frames": 3, "batch_size": 1, "colour_jitter": 0.3}
+
+
+class Recorder(pl.LightningModule):
+    """Keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple] = []
+
+    def training_step(self, batch, index):
+        self.seen.append((index, batch.files, batch.frames.sum().item(), batch.masks.sum().item()))
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def run(root, folder, steps, *, resume=None, workers=0, save_every=1, **trainer_options):
+    module = Recorder()
+    checkpoint = ModelCheckpoint(
+        folder, filename="{step}", every_n_train_steps=save_every, save_top_k=-1, save_on_train_epoch_end=False
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        max_epochs=-1,
+        max_steps=steps,
+        callbacks=[checkpoint],
+        **trainer_options,
+    )
+    trainer.fit(module, DAVIS(str(root), **OPTIONS, workers=workers), ckpt_path=resume)
+    return module.seen
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning: no validation step, folders that exist
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [1, 4, 6, 7, 14])  # an epoch has six steps
+def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(davis_root, tmp_path, workers, stop):
+    whole = run(davis_root, tmp_path / "whole", 20)
+    assert len({entry[1:] for entry in map(str, whole)}) > 1 and len(whole) == 20
+    first = run(davis_root, tmp_path / "parts", stop, workers=workers)
+    second = run(davis_root, tmp_path / "parts", 20, resume=tmp_path / f"parts/step={stop}.ckpt", workers=workers)
+    assert first + second == whole
+
+
+def test_every_epoch_has_an_order_of_its_own(davis_root, tmp_path):
+    seen = run(davis_root, tmp_path, 18)
+    orders = {tuple(files[0].split(" [")[0] for _, files, *_ in seen[first : first + 6]) for first in (0, 6, 12)}
+    assert len(orders) == 3 and all(len(set(order)) == 6 for order in orders)
+
+
+def test_epochs_that_are_cut_short_resume_too(davis_root, tmp_path):
+    options = {"limit_train_batches": 4}
+    whole = run(davis_root, tmp_path / "whole", 11, **options)
+    for stop in (3, 4, 6):
+        first = run(davis_root, tmp_path / "parts", stop, **options)
+        second = run(davis_root, tmp_path / "parts", 11, resume=tmp_path / f"parts/step={stop}.ckpt", **options)
+        assert first + second == whole
+
+
+def test_a_run_resumed_twice_goes_on_exactly(davis_root, tmp_path):
+    whole = run(davis_root, tmp_path / "whole", 16)
+    seen = run(davis_root, tmp_path / "parts", 3)
+    for stop, until in ((3, 9), (9, 16)):
+        seen += run(davis_root, tmp_path / "parts", until, resume=tmp_path / f"parts/step={stop}.ckpt")
+    assert seen == whole
+
+
+def test_skipped_batches_are_not_read_again(davis_root):
+    data = DAVIS(str(davis_root), **OPTIONS, workers=0)
+    data.setup("fit")
+    whole = [batch.files for batch in data.train_dataloader()]
+    loader = data.train_dataloader()
+    read = []
+    get = loader.dataset.__class__.__getitem__
+    loader.dataset.__class__.__getitem__ = lambda self, request: read.append(request) or get(self, request)
+    try:
+        loader.load_state_dict({"epoch": 0, "delivered": 4})
+        rest = [batch.files for batch in loader]
+    finally:
+        loader.dataset.__class__.__getitem__ = get
+    assert rest == whole[4:] and len(read) == 2 and len(loader) == 6
+    assert loader.state_dict() == {"epoch": 0, "delivered": 6}
