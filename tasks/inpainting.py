@@ -189,7 +189,8 @@ class Inpainting(pl.LightningModule):
         return metrics
 
     def _log_metrics(self, prefix: str, metrics: InpaintingMetrics) -> None:
-        self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()})
+        # Computed over all processes already; their equal values are averaged only to say so to Lightning.
+        self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
         metrics.reset()
 
 

@@ -148,7 +148,7 @@ def test_a_saved_configuration_is_itself_a_configuration(tmp_path):
 
 
 def test_run_folders_are_numbered_and_every_path_follows(tmp_path):
-    (tmp_path / "inpaint" / "reversible-sample").mkdir(parents=True)
+    (tmp_path / "inpaint" / "reversible-sample" / "checkpoints").mkdir(parents=True)
     plain = compose(["backbone=reversible", f"out={tmp_path}"])
     assert plain["run_dir"] == str(tmp_path / "inpaint" / "reversible-sample-2")
     assert plain["callbacks"]["best"]["init_args"]["dirpath"].startswith(plain["run_dir"])

@@ -38,7 +38,7 @@ def main() -> None:
         return
     warnings.filterwarnings(
         "ignore",
-        message=".*(does not have many workers|LeafSpec|tensorboardX).*",
+        message=".*(does not have many workers|LeafSpec|exists and is not empty|used to create the checkpoint).*",
     )
     try:
         _command(arguments[0])(arguments[1:])

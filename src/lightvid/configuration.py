@@ -97,6 +97,7 @@ def build(plain: Plain) -> Run:
         ConfigurationError: as `check`.
     """
     import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import ProgressBar
 
     from lightvid.checkpoint_io import AtomicCheckpointIO
 
@@ -107,6 +108,7 @@ def build(plain: Plain) -> Run:
         "callbacks": _values(built, "callbacks"),
         "logger": _values(built, "loggers"),
     }
+    options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
     trainer = pl.Trainer(**{**options, "plugins": [AtomicCheckpointIO(), *(options["plugins"] or [])]})
@@ -134,6 +136,11 @@ def save_yaml(plain: Plain, path: Path) -> None:
     """Write a configuration so that `load_yaml` reads the same tree back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(plain, sort_keys=False))
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Whether a run has come as far as writing results into a folder."""
+    return (folder / "metrics.csv").exists() or (folder / "checkpoints").exists()
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -259,7 +266,7 @@ def _place(tree: DictConfig, run_dir: str | None, named: bool) -> None:
     if not named:
         base = re.sub(r"-\d+$", "", name) if tree.name else name
         candidates = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-        name = next(candidate for candidate in candidates if not (folder / candidate).exists())
+        name = next(candidate for candidate in candidates if not holds_a_run(folder / candidate))
     tree.name, tree.run_dir = name, str(folder / name)
 
 

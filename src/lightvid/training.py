@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.table import Table
 
-from lightvid.configuration import Plain, Run, build, compose, nearest, save_yaml
+from lightvid.configuration import Plain, Run, build, compose, holds_a_run, nearest, save_yaml
 from lightvid.errors import CheckpointError, ConfigurationError
 
 CONFIG_FILE = "config.yaml"
@@ -49,11 +49,12 @@ def train(arguments: Sequence[str]) -> Path:
     run = _prepare(plain, folder)
     if checkpoint is not None:
         _import_tracking().forget_rows_from(folder, _global_step(checkpoint))
-    run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
-    if run.trainer.interrupted:
+    try:
+        run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to an interrupt from the keyboard
         print(f"Stopped at step {run.trainer.global_step}. Go on with: lightvid train resume={folder}")
-        return folder
-    run.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+        raise
+    run.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
     best = folder / "checkpoints" / "best.ckpt"
     _validate(run, best if best.exists() else None)
     _report(run, folder)
@@ -103,7 +104,7 @@ def _checkpoint_to_resume(given: str) -> Path:
 
 
 def _refuse_taken(folder: Path) -> None:
-    if (folder / CONFIG_FILE).exists() and not _is_child_process():
+    if holds_a_run(folder) and not _is_child_process():
         raise ConfigurationError(
             f"{folder} holds a run already: resume={folder} goes on with it, name=NAME starts another"
         )

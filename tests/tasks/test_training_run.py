@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,3 +127,21 @@ def test_the_command_prints_one_line_and_fails_for_a_mistake():
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "did you mean 'adversarial_weight'" in result.stderr
+
+
+def test_a_broken_frame_ends_the_run_in_one_line_or_is_skipped_and_counted(tiny, tmp_path, sample_root):
+    broken = tmp_path / "broken"
+    shutil.copytree(sample_root, broken)
+    video = broken / "davis" / "JPEGImages" / "480p" / "train-03"
+    for frame in video.iterdir():
+        frame.unlink()
+        frame.write_bytes(b"not a picture")
+    davis = ["data=davis", f"data.root={broken / 'davis'}", "data.clips_per_video=1", "trainer.max_steps=13"]
+    command = [sys.executable, "-m", "lightvid", "train", *tiny("name=raise", *davis)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("lightvid: ")
+    assert "train-03" in last
+    with pytest.warns(UserWarning, match=r"epoch 0: skipped 1 clips .*train-03"):
+        train(tiny("name=skip", "data.on_error=skip", *davis))

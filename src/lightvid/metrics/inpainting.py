@@ -8,6 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from lightvid.errors import ConfigurationError
+from lightvid.ops import without_autocast
 
 MAXIMUM_PSNR = 100.0
 """Decibels given to a frame that is restored exactly, where PSNR is infinite."""
@@ -46,9 +47,10 @@ class InpaintingMetrics(nn.Module):
                 f"ssim_window=uniform65 needs frames larger than 65 x 65, got {height} x {width}: use gaussian"
             )
         restored, truth, masks = (clip.flatten(0, 1).float() for clip in (restored, truth, masks))
-        self.psnr.update(restored, truth)
-        self.hole_psnr.update(restored, truth, masks)
-        self.ssim.update(restored, truth)
+        with without_autocast(truth.device):  # SSIM is made of convolutions
+            self.psnr.update(restored, truth)
+            self.hole_psnr.update(restored, truth, masks)
+            self.ssim.update(restored, truth)
 
     def compute(self) -> dict[str, Tensor]:
         """`psnr` and `hole_psnr` in dB, `ssim` in [-1, 1]."""
