@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightvid.configuration import build, check, compose, load_yaml, save_yaml
+from lightvid.building import build, check
+from lightvid.configuration import compose, load_yaml, save_yaml
 from lightvid.errors import ConfigurationError
 
 CONFIGS = Path(str(files("lightvid.configs")))

@@ -1,4 +1,4 @@
-"""Configuration: OmegaConf composes files and overrides, jsonargparse checks types and builds.
+"""Configuration: OmegaConf composes files and overrides into one plain tree, which `building` checks and builds.
 
 A configuration is made of `base.yaml`, one file of each chosen group (task, backbone, data, trainer, paper) and
 `key=value` overrides. The result is a plain dictionary: it is saved beside the run, is itself a valid configuration,
@@ -14,10 +14,9 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -30,22 +29,9 @@ from omegaconf.errors import (
 
 from lightvid.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-    from jsonargparse import ArgumentParser, Namespace
-
 Plain = dict[str, Any]
 
 GROUPS = ("task", "backbone", "data", "trainer", "paper")
-
-
-@dataclass
-class Run:
-    """What a configuration builds: everything that `trainer.fit(task, data)` needs."""
-
-    task: pl.LightningModule
-    data: pl.LightningDataModule
-    trainer: pl.Trainer
 
 
 def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str | None = None) -> Plain:
@@ -77,42 +63,10 @@ def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str
     for key, value in overrides:
         _override(tree, key, value)
     with _one_line_errors():
+        former = None if saved is None else tree.run_dir
         _place(tree, run_dir, named)
-        return _resolve(tree)
-
-
-def check(plain: Plain) -> None:
-    """Check every key and type of a configuration against the constructors it names.
-
-    Raises:
-        ConfigurationError: one line that names the key, and the nearest valid one for a misspelt key.
-    """
-    _parse(plain)
-
-
-def build(plain: Plain) -> Run:
-    """Build the task, the data module and the trainer of a composed configuration.
-
-    Raises:
-        ConfigurationError: as `check`.
-    """
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ProgressBar
-
-    from lightvid.checkpoint_io import AtomicCheckpointIO
-
-    (trainer_parser, trainer_values), (parser, values) = _parse(plain)
-    built = parser.instantiate(values)
-    options = {
-        **vars(trainer_parser.instantiate(trainer_values).trainer),
-        "callbacks": _values(built, "callbacks"),
-        "logger": _values(built, "loggers"),
-    }
-    options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
-    if options["devices"] in (1, "1") and options["num_nodes"] == 1:
-        options["strategy"] = "auto"  # one process needs no process group
-    trainer = pl.Trainer(**{**options, "plugins": [AtomicCheckpointIO(), *(options["plugins"] or [])]})
-    return Run(built.task, built.data, trainer)
+        plain = _resolve(tree)
+    return plain if former is None else _move(plain, str(former), plain["run_dir"])
 
 
 def load_yaml(path: Path) -> DictConfig:
@@ -143,12 +97,22 @@ def holds_a_run(folder: Path) -> bool:
     return (folder / "metrics.csv").exists() or (folder / "checkpoints").exists()
 
 
+def root_keys() -> list[str]:
+    """The keys that a configuration may have at its top."""
+    return [*map(str, _load_group_file("base.yaml")), "task", "backbone", "data"]
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """A hint for a misspelt word: the nearest valid one and the whole list."""
     options = sorted(valid)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}Valid: {', '.join(options)}"
+
+
+def short_key(key: str) -> str:
+    """A key as a user writes it, without `init_args`."""
+    return key.replace(".init_args", "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -284,110 +248,31 @@ def _resolve(tree: DictConfig) -> Plain:
     return {str(key): value for key, value in plain.items()}
 
 
+def _move(value: Any, former: str, folder: str) -> Any:
+    """Let the paths of a saved, resolved configuration that lie in its run folder follow to another."""
+    if isinstance(value, dict):
+        return {key: _move(inner, former, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_move(inner, former, folder) for inner in value]
+    if isinstance(value, str) and (value == former or value.startswith(f"{former}/")):
+        return folder + value.removeprefix(former)
+    return value
+
+
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
     """Turn OmegaConf's reports on values that are missing or refer to nothing into one line each."""
     try:
         yield
     except MissingMandatoryValue as error:
-        key = _short(str(error.full_key))
+        key = short_key(str(error.full_key))
         raise ConfigurationError(f"'{key}' is not given: add {key}=VALUE") from None
     except (InterpolationKeyError, InterpolationResolutionError) as error:
         raise ConfigurationError(
-            f"'{_short(str(error.full_key))}' has a wrong reference: {_first_line(error)}"
+            f"'{short_key(str(error.full_key))}' has a wrong reference: {_first_line(error)}"
         ) from None
     except RecursionError:
         raise ConfigurationError("the configuration refers to itself: look for ${...} values in a circle") from None
-
-
-def _parse(plain: Plain) -> list[tuple[ArgumentParser, Namespace]]:
-    """Check the sections; the trainer's first, because other sections refer to its values and would take the blame."""
-    import pytorch_lightning as pl
-    from jsonargparse import ArgumentParser
-    from pytorch_lightning.callbacks import Callback
-    from pytorch_lightning.loggers import Logger
-
-    _check_sections(plain)
-    trainer = ArgumentParser(exit_on_error=False)
-    trainer.add_class_arguments(pl.Trainer, "trainer", skip={"callbacks", "logger"}, instantiate=False)
-    parts = ArgumentParser(exit_on_error=False)
-    parts.add_subclass_arguments(pl.LightningModule, "task", required=True)
-    parts.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
-    tree = {"task": plain["task"], "data": plain["data"]}
-    for section, kind in (("callbacks", Callback), ("loggers", Logger)):
-        chosen = {name: value for name, value in plain[section].items() if value is not None}
-        for name in chosen:
-            parts.add_subclass_arguments(kind, f"{section}.{name}", required=True)
-        tree.update({section: chosen} if chosen else {})
-    parsed = []
-    for parser, values in ((trainer, {"trainer": plain["trainer"]}), (parts, tree)):
-        try:
-            parsed.append((parser, parser.parse_object(copy.deepcopy(values))))
-        except Exception as error:  # jsonargparse wraps whatever a constructor's signature or an import raises
-            raise ConfigurationError(_one_line(str(error), plain)) from None
-    return parsed
-
-
-def _check_sections(plain: Plain) -> None:
-    known = [*map(str, _load_group_file("base.yaml")), "task", "backbone", "data"]
-    for key in plain:
-        if key not in known:
-            raise ConfigurationError(f"unknown key '{key}': {nearest(key, known)}")
-    for section in ("trainer", "task", "data", "callbacks", "loggers"):
-        if not isinstance(plain.get(section), dict):
-            raise ConfigurationError(f"'{section}' is missing from the configuration or is not a mapping")
-
-
-def _values(built: Any, section: str) -> list[Any]:
-    group = built.get(section)
-    return list(vars(group).values()) if group else []
-
-
-def _one_line(message: str, plain: Plain) -> str:
-    """Reduce jsonargparse's nested report to its deepest finding, and add the nearest valid key to a misspelt one."""
-    path: list[tuple[int, str]] = []
-    leaf, leaf_path, leaf_depth = message.splitlines()[0], [""], -1
-    for line in message.splitlines():
-        depth = len(line) - len(line.lstrip())
-        text = line.strip().removeprefix("- ")
-        if text.startswith(("Given value", "Subtypes", "Errors:", "Does not validate", "Problem with given")):
-            continue
-        path = [step for step in path if step[0] < depth]
-        if match := re.match(r'Parser key "([^"]+)":', text):
-            path.append((depth, match[1]))
-        elif depth > leaf_depth:
-            leaf, leaf_path, leaf_depth = text, [key for _, key in path], depth
-    key = ".".join(leaf_path)
-    if match := re.search(r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", leaf):
-        owner, option = (key, match[1]) if match[1] else (match[2], match[3])
-        return f"unknown key '{_short(owner)}.{option}': {nearest(option, _valid_options(owner, plain))}"
-    if match := re.search(r"Expected a (.+?)\. Got value: (.*)", leaf):
-        wanted = re.sub(r"<class '([^']+)'>", r"\1", match[1]).replace("typing.", "")
-        return f"'{_short(key)}': expected {wanted}, got '{match[2]}'"
-    return f"'{_short(key)}': {leaf}" if key else leaf
-
-
-def _valid_options(owner: str, plain: Plain) -> list[str]:
-    from jsonargparse import ArgumentParser
-
-    if owner == "trainer":
-        import pytorch_lightning as pl
-
-        target: Any = pl.Trainer
-    else:
-        node: Any = plain
-        for step in owner.split("."):
-            node = node["init_args"] if "class_path" in node and step not in node else node
-            node = node[step]
-        module, _, name = node["class_path"].rpartition(".")
-        target = getattr(__import__(module, fromlist=[name]), name)
-    parser = ArgumentParser()
-    parser.add_class_arguments(target, "target")
-    return [str(key) for key in vars(parser.get_defaults().target)]
-
-
-def _short(key: str) -> str:
-    return key.replace(".init_args", "")
 
 
 def _first_line(error: Exception) -> str:

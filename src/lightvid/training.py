@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.table import Table
 
-from lightvid.configuration import Plain, Run, build, compose, holds_a_run, nearest, save_yaml
+from lightvid.building import Run, build
+from lightvid.configuration import Plain, compose, holds_a_run, nearest, save_yaml
 from lightvid.errors import CheckpointError, ConfigurationError
 
 CONFIG_FILE = "config.yaml"

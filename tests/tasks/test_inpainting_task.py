@@ -6,7 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightvid.configuration import build, compose
+from lightvid.building import build
+from lightvid.configuration import compose
 from lightvid.tasks.inpainting import NonFiniteLossError
 
 
