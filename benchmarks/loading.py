@@ -1,9 +1,11 @@
 """How fast clips are read and masked, beside a loader that does the published steps one by one.
 
-    python benchmarks/loading.py [--root DAVIS_FOLDER] [--clips 40]
+    python benchmarks/loading.py [--root DAVIS_FOLDER] [--clips 24] [--rounds 7]
 
-Both read the same zips of JPEG images and deliver 5 frames of 432x240 with masks. The plain loader decodes and resizes
-with Pillow (bicubic) and draws the mask with matplotlib for every frame of the video, as the published trainers do.
+Both read the same zips of JPEG images and deliver 5 frames of 432x240 and masks as floats. The plain loader decodes and
+resizes with Pillow (bicubic) and draws the mask with matplotlib for every frame of the video, as the published trainers
+do. All loaders take turns in short rounds, so that other load on the machine meets all alike; the factor is the median
+over the rounds.
 """
 
 from __future__ import annotations
@@ -27,52 +29,73 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightvid.datamodules import VideoFolder, make_sample_data
+from lightvid.datamodules import ByteBatch, VideoFolder, make_sample_data
 from lightvid.datamodules.masks import random_moving_masks
 from lightvid.datamodules.sampling import sample_frames
 from lightvid.video import open_video
 
-HEIGHT, WIDTH, FRAMES, LENGTH = 240, 432, 5, 90
+HEIGHT, WIDTH, FRAMES, LENGTH, BATCH = 240, 432, 5, 90, 2
 SIZES = {"432x240": (240, 432), "1280x720": (720, 1280)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, help="a folder in DAVIS's layout; by default the sample data")
-    parser.add_argument("--clips", type=int, default=40, help="clips to read in each pass")
+    parser.add_argument("--clips", type=int, default=24, help="clips that each loader reads in a round")
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     root = options.root or make_sample_data() / "davis"
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    print(f"{'source':10}  {'loader':28}  {'ms a clip':>9}  {'clips/s':>8}  {'x':>5}")
+    print(f"{'source':10}  {'workers':>7}  {'loader':16}  {'ms a clip':>9}  {'clips/s':>8}  {'x':>5}")
     for label, size in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            videos = write_zips(root, Path(folder), size)
-            compare(label, Path(folder), videos, options.clips)
+            write_zips(root, Path(folder), size)
+            for workers in (0, 2):
+                compare(f"{label:10}  {workers:7}", Path(folder), workers, options.clips, options.rounds)
     rng = np.random.default_rng(0)
     ours = seconds_each(lambda: random_moving_masks(rng, LENGTH, HEIGHT, WIDTH, range(FRAMES)), 200)
     published = seconds_each(lambda: published_masks(rng, LENGTH, HEIGHT, WIDTH), 20)
     print(f"masks of a {LENGTH}-frame video: {1000 * ours:.2f} ms a call; published method {1000 * published:.1f} ms")
 
 
-def compare(label: str, folder: Path, videos: list[Path], clips: int) -> None:
-    """Measure one process without workers, and two workers, of both loaders on the same zips."""
-    plain = PlainClips(videos, clips)
-    data = {
-        exact: VideoFolder(str(folder), height=HEIGHT, width=WIDTH, frames=FRAMES, reduced_decoding=not exact)
-        for exact in (False, True)
+def compare(label: str, folder: Path, workers: int, clips: int, rounds: int) -> None:
+    """Time the plain loader and ours, with and without reduced decoding, in turns; the first round is not counted."""
+    fast, exact = (lightvid_loader(folder, workers, clips, reduced_decoding=reduced) for reduced in (True, False))
+    videos = [video.path for video, _ in fast.dataset.videos]  # type: ignore[attr-defined]
+    plain = DataLoader(
+        PlainClips(videos, clips),
+        batch_size=BATCH,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=fast.worker_init_fn,
+    )
+    loaders: dict[str, Callable[[], Iterable[object]]] = {
+        "plain": lambda: plain,
+        "lightvid": lambda: map(ByteBatch.to_float, fast),
+        "lightvid (exact)": lambda: map(ByteBatch.to_float, exact),
     }
-    for module in data.values():
-        module.validation_fraction = 1 / len(videos)
-        module.clips_per_video = -(-clips // (len(videos) - 1))
-        module.setup("fit")
-    for workers in (0, 2):
-        base = seconds_a_clip(DataLoader(plain, batch_size=2, num_workers=workers))
-        report(label, f"plain, {workers} workers", base, base)
-        for exact, module in data.items():
-            module.workers = workers
-            ours = seconds_a_clip(module.train_dataloader())
-            report(label, f"lightvid{' (exact)' if exact else ''}, {workers} workers", ours, base)
+    times = np.array([[seconds_a_clip(batches()) for batches in loaders.values()] for _ in range(rounds + 1)])[1:]
+    for name, seconds in zip(loaders, times.T, strict=True):
+        typical, factor = np.median(seconds), np.median(times[:, 0] / seconds)
+        print(f"{label}  {name:16}  {1000 * typical:9.1f}  {1 / typical:8.1f}  {factor:5.1f}")
+
+
+def lightvid_loader(folder: Path, workers: int, clips: int, *, reduced_decoding: bool) -> DataLoader[ByteBatch]:
+    videos = len(list(folder.iterdir()))
+    data = VideoFolder(
+        str(folder),
+        validation_fraction=1 / videos,
+        clips_per_video=-(-clips // (videos - 1)),
+        height=HEIGHT,
+        width=WIDTH,
+        frames=FRAMES,
+        batch_size=BATCH,
+        workers=workers,
+        reduced_decoding=reduced_decoding,
+    )
+    data.setup("fit")
+    return data.train_dataloader()
 
 
 class PlainClips(Dataset[tuple[Tensor, Tensor]]):
@@ -127,30 +150,24 @@ def published_masks(rng: np.random.Generator, length: int, height: int, width: i
     return masks
 
 
-def write_zips(root: Path, folder: Path, size: tuple[int, int]) -> list[Path]:
+def write_zips(root: Path, folder: Path, size: tuple[int, int]) -> None:
     """Up to eight videos of a DAVIS folder as zips of JPEG images of one size."""
-    videos = []
     for source in sorted((root / "JPEGImages" / "480p").iterdir())[:8]:
         video = open_video(source)
-        videos.append(folder / f"{video.name}.zip")
-        with zipfile.ZipFile(videos[-1], "w") as archive:
+        with zipfile.ZipFile(folder / f"{video.name}.zip", "w") as archive:
             for index in range(len(video)):
                 frame = cv2.resize(video.read([index])[0], size[::-1], interpolation=cv2.INTER_CUBIC)
                 _, content = cv2.imencode(".jpg", frame[..., ::-1])
                 archive.writestr(f"{index:05d}.jpg", content.tobytes())
-    return videos
 
 
-def seconds_a_clip(loader: Iterable[object], passes: int = 3) -> float:
-    """The fastest of some passes, from the first batch to the last: starting the workers is not counted."""
-    times = []
-    for _ in range(passes):
-        batches = iter(loader)
-        next(batches)
-        start = time.perf_counter()
-        count = sum(1 for _ in batches)
-        times.append((time.perf_counter() - start) / (2 * count))
-    return min(times)
+def seconds_a_clip(batches: Iterable[object]) -> float:
+    """From the first batch to the last: starting the workers is not counted."""
+    batches = iter(batches)
+    next(batches)
+    start = time.perf_counter()
+    count = sum(1 for _ in batches)
+    return (time.perf_counter() - start) / (BATCH * count)
 
 
 def seconds_each(function: Callable[[], object], times: int) -> float:
@@ -159,10 +176,6 @@ def seconds_each(function: Callable[[], object], times: int) -> float:
     for _ in range(times):
         function()
     return (time.perf_counter() - start) / times
-
-
-def report(source: str, loader: str, seconds: float, base: float) -> None:
-    print(f"{source:10}  {loader:28}  {1000 * seconds:9.1f}  {1 / seconds:8.1f}  {base / seconds:5.1f}")
 
 
 if __name__ == "__main__":

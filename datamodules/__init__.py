@@ -1,6 +1,6 @@
 """Data modules: clips of videos with holes, from the benchmarks' own layouts."""
 
-from .batch import InpaintingBatch, InpaintingClip
+from .batch import ByteBatch, InpaintingBatch, InpaintingClip
 from .davis import DAVIS
 from .inpainting import InpaintingDataModule
 from .sample import SampleData, make_sample_data
@@ -9,6 +9,7 @@ from .youtube_vos import YouTubeVOS
 
 __all__ = [
     "DAVIS",
+    "ByteBatch",
     "InpaintingBatch",
     "InpaintingClip",
     "InpaintingDataModule",

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightvid.errors import DataError
@@ -114,8 +112,8 @@ class InpaintingClips(Dataset[InpaintingClip]):
             masks = dilate(masks, self.mask_dilation)
         numbers = ", ".join(video.frame_names[index] for index in indices)
         return InpaintingClip(
-            frames=_to_tensor(frames),
-            masks=torch.from_numpy(masks).unsqueeze(1).float(),
+            frames=torch.from_numpy(frames),
+            masks=torch.from_numpy(masks),
             name=video.name,
             file=f"{video.path} [{numbers}]",
             skipped=skipped,
@@ -138,11 +136,3 @@ class InpaintingClips(Dataset[InpaintingClip]):
     def _another(self, rng: np.random.Generator, source: AnnotatedVideo) -> int:
         others = [index for index, other in enumerate(self.videos) if other is not source]
         return others[int(rng.integers(len(others)))] if others else 0
-
-
-def _to_tensor(frames: NDArray[np.uint8]) -> Tensor:
-    """`(T, H, W, 3)` bytes to `(T, 3, H, W)` in [-1, 1]."""
-    planes = np.empty((len(frames), 3, *frames.shape[1:3]), np.uint8)
-    for frame, plane in zip(frames, planes, strict=True):
-        plane[:] = cv2.split(frame)  # several times faster than a transposed copy
-    return torch.from_numpy(planes).float().div_(127.5).sub_(1)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import open_video
 
-from .batch import InpaintingBatch, collate
+from .batch import ByteBatch, InpaintingBatch, collate
 from .clips import AnnotatedVideo, InpaintingClips, MaskKind
 from .layout import Split, VideoPaths
 from .loader import ResumableLoader, single_threaded_opencv
@@ -27,7 +27,7 @@ OnError = Literal["raise", "skip"]
 
 
 class InpaintingDataModule(pl.LightningDataModule, ABC):
-    """Clips with holes, as `InpaintingBatch`. A subclass knows one dataset's layout.
+    """Clips with holes: tasks get `InpaintingBatch`, the loaders alone give `ByteBatch`. A subclass knows one layout.
 
     A training sample is a function of the seed and its running number: it is the same for any number of workers and in
     a resumed run, which goes on at the next batch.
@@ -156,7 +156,7 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
             worker_init_fn=single_threaded_opencv,
         )
 
-    def val_dataloader(self) -> DataLoader[InpaintingBatch]:
+    def val_dataloader(self) -> DataLoader[ByteBatch]:
         """Every validation video once, its frames and masks always the same."""
         assert self._validation is not None, "setup('fit') or setup('validate') comes first"
         rank, world_size = _process()
@@ -170,10 +170,14 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
             worker_init_fn=single_threaded_opencv,
         )
 
-    def on_before_batch_transfer(self, batch: InpaintingBatch, dataloader_idx: int) -> InpaintingBatch:
+    def on_before_batch_transfer(self, batch: ByteBatch, dataloader_idx: int) -> ByteBatch:
         """Collect what was skipped; this runs in the main process, once a batch."""
         self.skipped += batch.skipped
         return batch
+
+    def on_after_batch_transfer(self, batch: ByteBatch, dataloader_idx: int) -> InpaintingBatch:
+        """Turn bytes into floats, where a GPU does it in no time."""
+        return batch.to_float()
 
     def _clips(
         self,

@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
-from .batch import InpaintingBatch
+from .batch import ByteBatch
 from .sampling import ShardedBatches
 
 
-class ResumableLoader(DataLoader[InpaintingBatch]):
+class ResumableLoader(DataLoader[ByteBatch]):
     """A `DataLoader` whose place in the epoch Lightning stores in its checkpoints and restores from them.
 
     A restored loader starts at the batch after the last one delivered, without reading those before it.
@@ -30,7 +30,7 @@ class ResumableLoader(DataLoader[InpaintingBatch]):
         self._delivered = 0
         self._resumed = False
 
-    def __iter__(self) -> Iterator[InpaintingBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[ByteBatch]:  # type: ignore[override]
         """The rest of the epoch that was restored, or the whole of another.
 
         As a generator it begins at the first `next`: Lightning makes the iterator before it sets the epoch.

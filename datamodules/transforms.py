@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import albumentations as A
 import cv2
 import numpy as np
+import torch
+from albumentations.core.type_definitions import Targets
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 
 class ClipTransform:
@@ -22,14 +27,14 @@ class ClipTransform:
     def __init__(self, height: int, width: int, *, horizontal_flip: float = 0.0, colour_jitter: float = 0.0) -> None:
         self.height = height
         self.width = width
-        steps: list[A.BasicTransform] = []
+        steps: list[A.BasicTransform] = [ResizeClip(height, width)]
         if horizontal_flip:
             steps.append(A.HorizontalFlip(p=horizontal_flip))
         if colour_jitter:
             factors = (max(0.0, 1 - colour_jitter), 1 + colour_jitter)
             hue = (-min(0.5, colour_jitter / 4), min(0.5, colour_jitter / 4))
             steps.append(A.ColorJitter(brightness=factors, contrast=factors, saturation=factors, hue=hue, p=1.0))
-        self.augment = A.Compose(steps) if steps else None
+        self.steps = A.Compose(steps)
 
     def __call__(
         self, frames: NDArray[np.uint8], masks: NDArray[np.uint8] | None, seed: int
@@ -44,32 +49,48 @@ class ClipTransform:
         Returns:
             `(T, height, width, 3)` and `(T, height, width)`.
         """
-        frames = resize_frames(frames, self.height, self.width)
-        masks = None if masks is None else resize_masks(masks, self.height, self.width)
-        if self.augment is None:
-            return frames, masks
         # Without this, the library repeats one random stream in all workers and all epochs.
-        self.augment.set_random_seed(seed)
-        # The frames are given as one tall picture, without a copy: all steps work within rows or on pixels.
-        result = self.augment(image=frames.reshape(-1, *frames.shape[2:]), mask=_tall(masks))
-        frames = np.asarray(result["image"]).reshape(frames.shape)
-        return frames, None if masks is None else np.asarray(result["mask"]).reshape(masks.shape)
+        self.steps.set_random_seed(seed)
+        if masks is None:
+            return np.ascontiguousarray(self.steps(images=frames)["images"]), None
+        # The two may differ in size until they are resized, which the library would refuse.
+        masks = resize_masks(masks, self.height, self.width)
+        result = self.steps(images=resize_frames(frames, self.height, self.width), masks=masks)
+        return np.ascontiguousarray(result["images"]), np.ascontiguousarray(result["masks"])
 
 
-def _tall(masks: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-    return None if masks is None else masks.reshape(-1, masks.shape[2])
+class ResizeClip(A.DualTransform):
+    """Resizing as a step of albumentations, with the filter of the published recipes, which OpenCV does not have."""
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(p=1.0)
+        self.height = height
+        self.width = width
+
+    def apply(self, img: NDArray[np.uint8], **params: Any) -> NDArray[np.uint8]:
+        """One frame `(h, w, 3)`."""
+        return resize_frames(img[None], self.height, self.width)[0]
+
+    def apply_to_images(self, images: NDArray[np.uint8], *args: Any, **params: Any) -> NDArray[np.uint8]:
+        """All frames `(T, h, w, 3)`."""
+        return resize_frames(images, self.height, self.width)
+
+    def apply_to_mask(self, mask: NDArray[np.uint8], *args: Any, **params: Any) -> NDArray[np.uint8]:
+        """One mask `(h, w)`."""
+        return resize_masks(mask[None], self.height, self.width)[0]
 
 
 def resize_frames(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize `(T, h, w, 3)` frames: by area averages when they shrink, cubic when they grow."""
+    """Resize `(T, h, w, 3)` frames with an antialiased bicubic filter, equal to Pillow's within rounding.
+
+    The released video inpainting networks were trained and measured on frames resized by Pillow.
+    """
     if frames.shape[1:3] == (height, width):
         return frames
-    shrinks = frames.shape[1] >= height and frames.shape[2] >= width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = np.empty((len(frames), height, width, 3), np.uint8)
-    for frame, result in zip(frames, resized, strict=True):
-        cv2.resize(frame, (width, height), dst=result, interpolation=method)
-    return resized
+    planes = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return F.interpolate(planes, (height, width), mode="bicubic", antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 def resize_masks(masks: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ class Recorder(pl.LightningModule):
         self.seen: list[tuple] = []
 
     def training_step(self, batch, index):
+        assert batch.frames.dtype == batch.masks.dtype == torch.float32
         self.seen.append((index, batch.files, batch.frames.sum().item(), batch.masks.sum().item()))
         return self.weight.sum()
 

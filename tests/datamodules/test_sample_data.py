@@ -163,7 +163,7 @@ def test_the_data_modules_read_it(root):
     ):
         data.prepare_data()
         data.setup("fit")
-        assert [batch.frames.shape for batch in data.train_dataloader()] == [(2, 5, 3, 32, 56)]
+        assert [batch.frames.shape for batch in data.train_dataloader()] == [(2, 5, 32, 56, 3)]
         assert sum(len(batch.names) for batch in data.val_dataloader()) == 2
 
 
@@ -186,7 +186,7 @@ def test_real_clips_load(kind, folder, masks):
     data = kind(str(SHARED / folder), height=120, width=216, masks=masks, workers=0, validation_frames=7)
     data.setup("fit")
     (batch,) = data.train_dataloader()
-    assert batch.frames.shape == (2, 5, 3, 120, 216) and set(batch.names) == {"dogs-jump", "tennis"}
-    assert 0.002 < batch.masks.mean() < 0.5
+    assert batch.frames.shape == (2, 5, 120, 216, 3) and set(batch.names) == {"dogs-jump", "tennis"}
+    assert 0.002 < batch.masks.float().mean() < 0.5
     (batch,) = data.val_dataloader()
-    assert batch.frames.shape == (1, 7, 3, 120, 216) and batch.names == ["bmx-trees"]
+    assert batch.frames.shape == (1, 7, 120, 216, 3) and batch.names == ["bmx-trees"]

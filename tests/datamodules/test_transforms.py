@@ -1,9 +1,11 @@
 """Augmentation is one draw for a whole clip, and a function of its seed."""
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from lightvid.datamodules.transforms import ClipTransform
+from lightvid.datamodules.transforms import ClipTransform, resize_frames
 
 RNG = np.random.default_rng(0)
 FRAME = RNG.integers(0, 255, (1, 20, 30, 3), np.uint8)
@@ -47,3 +49,11 @@ def test_resizing_keeps_the_picture_in_place_and_masks_binary(size):
     assert (np.diff(frames[0, 0, :, 0].astype(int)) >= -1).all()
     assert set(np.unique(masks)) == {0, 1}
     assert masks.mean() == pytest.approx(MASKS.mean(), abs=0.02)
+
+
+def test_resizing_is_pillows_bicubic_as_in_the_published_recipes():
+    smooth = cv2.GaussianBlur(RNG.integers(0, 255, (90, 160, 3), np.uint8), (0, 0), 2)
+    ours = resize_frames(smooth[None], 48, 80)[0].astype(int)
+    pillow = np.asarray(Image.fromarray(smooth).resize((80, 48), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(ours - pillow).max() <= 2
+    assert np.abs(ours - pillow).mean() < 0.05

@@ -102,19 +102,12 @@ class ImageSequence(Video):
 
     def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """See `Video.read`."""
-        images: list[NDArray[np.uint8]] = []
-        reduction = 1
-        contents = self._contents([self.frame_names[index] for index in indices])
-        for index, content in zip(indices, contents, strict=True):
-            if reduce_to is not None and not images:
-                reduction = possible_reduction(content, self._label(index), reduce_to)
-            images.append(decode_image(content, self._label(index), reduction=reduction))
-        return self._stack(images, indices)
+        return self._stack(self._decode(indices, reduce_to), indices)
 
     def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `Video.read_masks`."""
         contents = self._contents([self.frame_names[index] for index in indices])
-        masks = [decode_mask(content, self._label(index)) for index, content in zip(indices, contents, strict=True)]
+        masks = (decode_mask(content, self._label(index)) for index, content in zip(indices, contents, strict=True))
         return self._stack(masks, indices)
 
     @abstractmethod
@@ -124,12 +117,26 @@ class ImageSequence(Video):
     def _label(self, index: int) -> str:
         return f"{self.path}/{self.frame_names[index]}"
 
-    def _stack(self, images: list[NDArray[np.uint8]], indices: Sequence[int]) -> NDArray[np.uint8]:
-        for index, image in zip(indices, images, strict=True):
-            if image.shape != images[0].shape:
-                sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (images[0].shape, image.shape))
+    def _decode(self, indices: Sequence[int], reduce_to: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
+        """Decode one image after the other; the first one's size decides on the reduction of all."""
+        reduction = 1
+        contents = self._contents([self.frame_names[index] for index in indices])
+        for position, (index, content) in enumerate(zip(indices, contents, strict=True)):
+            if position == 0 and reduce_to is not None:
+                reduction = possible_reduction(content, self._label(index), reduce_to)
+            yield decode_image(content, self._label(index), reduction=reduction)
+
+    def _stack(self, images: Iterator[NDArray[np.uint8]], indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Copy each image to its place while it is still in the cache."""
+        stacked = np.empty(0, np.uint8)
+        for position, (index, image) in enumerate(zip(indices, images, strict=True)):
+            if position == 0:
+                stacked = np.empty((len(indices), *image.shape), np.uint8)
+            elif image.shape != stacked.shape[1:]:
+                sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (stacked.shape[1:], image.shape))
                 raise DataError(f"{self._label(index)}: frames of different sizes in one video ({sizes})")
-        return np.stack(images)
+            stacked[position] = image
+        return stacked
 
 
 class FrameFolder(ImageSequence):
