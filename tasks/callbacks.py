@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
@@ -17,6 +17,15 @@ from torch import Tensor
 
 from lightvid.video.drawing import picture_strip, write_png
 from lightvid.video.writing import write_video
+
+
+class LossProgressBar(TQDMProgressBar):
+    """A progress bar with the losses alone, without the logger's version."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What stands beside the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name.removeprefix("loss/"): value for name, value in metrics.items() if name != "v_num"}
 
 
 class SeedEveryStep(Callback):

@@ -5,6 +5,7 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 
 from lightvid.building import build
 from lightvid.configuration import compose
@@ -95,6 +96,19 @@ def test_clipping_bounds_the_gradient_that_the_optimiser_sees(tiny):
     run.trainer.fit(run.task, run.data)
     moved = [b - a.detach() for a, b in zip(run.task.network.parameters(), before, strict=True)]
     assert math.sqrt(sum(float(m.square().sum()) for m in moved)) == pytest.approx(0.001, rel=1e-3)
+
+
+def test_clipping_sees_unscaled_gradients_under_a_gradient_scaler(tiny):
+    pl.seed_everything(0, verbose=False)
+    built = build(compose(bare(tiny, "task.gradient_clip=0.001", *sgd(1.0))))
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    precision = MixedPrecision("16-mixed", "cpu", scaler)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=1, plugins=[precision], **options)
+    before = [p.detach().clone() for p in built.task.network.parameters()]
+    trainer.fit(built.task, built.data)
+    moved = [b - a.detach() for a, b in zip(built.task.network.parameters(), before, strict=True)]
+    assert math.sqrt(sum(float(m.square().sum()) for m in moved)) == pytest.approx(0.001, rel=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
