@@ -20,7 +20,7 @@ from .davis import DAVIS
 from .synthesis import CATEGORIES, SyntheticClip, synthesise_clip
 
 VERSION = "1"  # raise it when the drawn data changes: older data is then made again
-MARKER = "version.txt"
+MARKER = "lightvid-sample-version.txt"
 CLIPS = {"train": 24, "valid": 6}
 LENGTH, HEIGHT, WIDTH = 30, 128, 224
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]

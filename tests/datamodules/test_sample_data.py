@@ -63,17 +63,17 @@ def test_data_that_is_there_is_kept_and_outdated_or_partial_data_made_again(root
     listing.write_text("mine")
     make_sample_data(folder)
     assert listing.read_text() == "mine"
-    (folder / "version.txt").write_text("0")
+    (folder / "lightvid-sample-version.txt").write_text("0")
     make_sample_data(folder)
     assert content(folder) == content(root)
     assert [path.name for path in tmp_path.iterdir()] == ["sample"]
 
 
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
+    (tmp_path / "version.txt").write_text("precious")
     with pytest.raises(DataError, match="holds other files"):
         make_sample_data(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
+    assert (tmp_path / "version.txt").read_text() == "precious"
 
 
 def test_outside_the_objects_the_background_is_untouched(clips):
