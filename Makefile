@@ -7,7 +7,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 
 TASK ?= inpaint
-RUN_OPTIONS = $(if $(RESUME),resume=$(RESUME),task=$(TASK)) \
+RUN_OPTIONS = $(if $(RESUME),resume="$(RESUME)",$(if $(CONFIG),config="$(CONFIG)",task=$(TASK))) \
 	$(if $(PAPER),paper=$(PAPER)) $(if $(BACKBONE),backbone="$(BACKBONE)") $(if $(DATA),data=$(DATA)) \
 	$(if $(DATA_ROOT),data.root="$(DATA_ROOT)") $(if $(TRAINER),trainer=$(TRAINER)) $(if $(NAME),name="$(NAME)") \
 	$(if $(GPUS),trainer.accelerator=gpu trainer.devices=$(GPUS)) $(if $(PRECISION),trainer.precision=$(PRECISION))
@@ -19,7 +19,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make train TASK=inpaint [BACKBONE=reversible] [DATA=davis DATA_ROOT=/data/DAVIS] [PAPER=sttn]"
-	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [NAME=my-run] [RESUME=runs/inpaint/my-run]"
+	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [TRAINER=hour] [NAME=my-run]"
+	@echo "             [RESUME=runs/inpaint/my-run | CONFIG=runs/inpaint/my-run/config.yaml]"
 	@echo "             [ARGS=\"task.adversarial_weight=0.02 trainer.max_steps=5000\"]"
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -38,7 +39,7 @@ train: $(VENV)/ready ## train, evaluate and leave a run folder: make train TASK=
 
 .PHONY: evaluate
 evaluate: $(VENV)/ready ## measure a run again: make evaluate RUN=runs/inpaint/NAME
-	$(BIN)/lightvid evaluate run="$(RUN)" $(ARGS)
+	$(BIN)/lightvid evaluate $(if $(RUN),run="$(RUN)") $(ARGS)
 
 .PHONY: sample
 sample: $(VENV)/ready ## write the sample data to data/sample (train does it by itself)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, TQDMProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from lightvid.video.drawing import picture_strip, write_png
@@ -43,26 +44,66 @@ class SeedEveryStep(Callback):
 
 
 class ReportSkippedClips(Callback):
-    """Say at the end of each epoch, and of the run, how many clips could not be read and were skipped, and why."""
+    """Say at the end of each epoch, validation and run how many clips could not be read and were left out, and why."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the clips skipped in this epoch."""
-        self._report(trainer)
+        self._report(trainer, "training")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report what was skipped until the end of this validation."""
+        self._report(trainer, "training and validation" if trainer.state.fn == TrainerFn.FITTING else "validation")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report what an unfinished epoch skipped."""
-        self._report(trainer)
+        self._report(trainer, "training")
 
-    def _report(self, trainer: pl.Trainer) -> None:
+    def _report(self, trainer: pl.Trainer, stage: str) -> None:
         skipped = getattr(trainer.datamodule, "skipped", None)  # type: ignore[attr-defined]
         if not skipped:
             return
         reasons = sorted(set(skipped))
         shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
-        rank_zero_warn(f"epoch {trainer.current_epoch}: skipped {len(skipped)} clips ({shown})")
+        # On every process: each reads its own clips.
+        warnings.warn(f"epoch {trainer.current_epoch}, {stage}: skipped {len(skipped)} clips ({shown})", stacklevel=2)
         for logger in trainer.loggers:
-            logger.log_metrics({"skipped_clips": len(skipped)}, step=trainer.global_step)
+            logger.log_metrics({"skipped_clips": len(skipped)}, step=trainer.fit_loop.total_batch_idx + 1)
         skipped.clear()
+
+
+class LastCheckpoint(Checkpoint):
+    """Save `last.ckpt` every so many generator steps and at the end, and again after a validation on the same step.
+
+    Args:
+        dirpath: folder of the checkpoint.
+        every_n_train_steps: generator steps between two saves.
+    """
+
+    def __init__(self, dirpath: str, *, every_n_train_steps: int = 200) -> None:
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_n_train_steps = every_n_train_steps
+        self._saved_step = 0
+        self._is_fresh = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed run has saved the step that it resumes from."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if a multiple of the interval has just been reached: not between accumulated batches."""
+        step = trainer.global_step
+        due = step % self.every_n_train_steps == 0 or step == trainer.max_steps
+        self._is_fresh = due and step != self._saved_step
+        if self._is_fresh:
+            self._saved_step = step
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the checkpoint know this validation's result, so that a resumed run keeps its best."""
+        if self._is_fresh and trainer.state.fn == TrainerFn.FITTING:
+            trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class SaveConfiguration(Callback):
@@ -133,7 +174,7 @@ class SavePictures(Callback):
         self._shown = []
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                _log_media(logger, picture, video, trainer.global_step)
+                _log_media(logger, picture, video, trainer.fit_loop.total_batch_idx)
 
 
 def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:
@@ -142,8 +183,5 @@ def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:
 
 
 def _log_media(logger: WandbLogger, picture: Path, video: Path, step: int) -> None:
-    import wandb
-
-    logger.experiment.log(
-        {"val/pictures": wandb.Image(str(picture)), "val/video": wandb.Video(str(video)), "trainer/global_step": step}
-    )
+    logger.log_image("val/pictures", [str(picture)], step=step)
+    logger.log_video("val/video", [str(video)], step=step, format=["mp4"])

@@ -30,6 +30,9 @@ class Inpainting(pl.LightningModule):
     Args:
         network: generator, called as `network(masked_frames, masks, local_frames=n)` with `(B, T, 3, H, W)` in [-1, 1]
             and `(B, T, 1, H, W)`, 1 = hole; its result has `.frames` `(B, T, 3, H, W)`.
+        hole_weight: of the L1 distance inside the holes (`region_l1`).
+        valid_weight: of the L1 distance outside.
+        adversarial_weight: of the generator's adversarial loss.
         discriminator: called as `discriminator(video)` with `(B, T, 3, H, W)`; None trains without adversarial loss.
         generator_optimizer: makes the generator's optimiser from its parameters.
         discriminator_optimizer: likewise for the discriminator.
@@ -61,12 +64,14 @@ class Inpainting(pl.LightningModule):
         super().__init__()
         if accumulate < 1:
             raise ConfigurationError(f"task.accumulate counts batches: expected at least 1, got {accumulate}")
+        if gradient_clip is not None and gradient_clip <= 0:
+            raise ConfigurationError(f"task.gradient_clip is a norm above 0, or null for none: got {gradient_clip}")
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
         self.automatic_optimization = False
         self.network = network
         self.discriminator = discriminator
-        self.weights = {"hole": hole_weight, "valid": valid_weight, "adversarial": adversarial_weight}
+        self.loss_weights = {"hole": hole_weight, "valid": valid_weight, "adversarial": adversarial_weight}
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
@@ -82,7 +87,7 @@ class Inpainting(pl.LightningModule):
 
     def training_step(self, batch: InpaintingBatch, index: int) -> None:
         """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
-        step = (index + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        step = (self.trainer.fit_loop.total_batch_idx + 1) % self.accumulate == 0
         generator_optimizer, *discriminator_optimizers = self._optimizers()
         truth, masks = batch.frames, batch.masks
         restored = self.network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames
@@ -98,7 +103,8 @@ class Inpainting(pl.LightningModule):
             if self.discriminator is not None:
                 losses["adversarial"] = hinge_generator_loss(self.discriminator(composite))
             losses["total"] = sum(
-                (self.weights[name] * loss for name, loss in losses.items()), start=torch.zeros_like(losses["hole"])
+                (self.loss_weights[name] * loss for name, loss in losses.items()),
+                start=torch.zeros_like(losses["hole"]),
             )
             if not self._finite(losses, batch):
                 return
@@ -125,6 +131,9 @@ class Inpainting(pl.LightningModule):
             for name in BASELINES:
                 self._log_metrics(f"baseline/{name}", self._baseline(name))
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep what has been accumulated: Lightning would drop gradients before each validation."""
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip here, where mixed precision has already unscaled the gradients."""
         if self.gradient_clip is not None:
@@ -142,7 +151,7 @@ class Inpainting(pl.LightningModule):
         generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         for optimizer in others:
             # Lightning counts each optimiser's step as a global step: let only the generator's count.
-            optimizer._on_before_step = optimizer._on_after_step = _nothing
+            optimizer._on_before_step = optimizer._on_after_step = _do_not_count
         return [generator, *others]
 
     def _update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
@@ -204,5 +213,5 @@ def _key(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _nothing() -> None:
+def _do_not_count() -> None:
     pass

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lightvid.building import build, check
-from lightvid.configuration import compose, load_yaml, save_yaml
-from lightvid.errors import ConfigurationError
+from lightvid.configuration import compose, compose_linked, load_yaml, save
+from lightvid.errors import ConfigurationError, LightvidError
 
 CONFIGS = Path(str(files("lightvid.configs")))
 
@@ -18,7 +18,7 @@ def names(group: str) -> list[str]:
 
 
 def with_root(arguments: list[str]) -> list[str]:
-    return [*arguments, "data.root=somewhere"]
+    return [*arguments, "data.root=somewhere", "loggers={}"]
 
 
 @pytest.mark.parametrize(("backbone", "data"), product(names("backbone"), names("data")))
@@ -114,6 +114,9 @@ def test_a_callback_is_removed_with_one_key():
         ("trainer.max_steps=many", ["trainer.max_steps", "expected int", "many"]),
         ("task.network.class_path=lightvid.networks.Nope", ["task.network", "Nope"]),
         ("adversarial_weight", ["key=value"]),
+        ("data=", ["data=", "names nothing"]),
+        ("choice.data=davis", ["write data=davis"]),
+        ("task.accumulate=[1", ["task.accumulate", "not readable"]),
     ],
 )
 def test_a_mistake_ends_in_one_line_that_names_the_key_and_the_way_out(argument, parts):
@@ -139,13 +142,65 @@ def test_a_reference_to_nothing_or_to_itself_is_one_line(tmp_path):
 
 
 def test_a_saved_configuration_is_itself_a_configuration(tmp_path):
-    plain = compose(["backbone=reversible", "name=first", f"out={tmp_path}", "task.adversarial_weight=0.25"])
-    save_yaml(plain, tmp_path / "config.yaml")
-    again = compose(["trainer.max_steps=5"], saved=tmp_path / "config.yaml")
-    assert again["task"] == plain["task"]
-    assert again["data"] == plain["data"]
-    assert again["trainer"]["max_steps"] == 5
+    arguments = ["backbone=reversible", "name=first", f"out={tmp_path}", "task.adversarial_weight=0.25"]
+    save(compose_linked(arguments), tmp_path)
+    plain = compose(arguments)
+    assert load_yaml(tmp_path / "config.yaml") == plain
+    again = compose([], saved=tmp_path / "config.yaml")
+    assert again == {**plain, "name": again["name"]}
     check(again)
+
+
+def test_an_override_of_a_saved_configuration_reaches_all_who_refer_to_it(tmp_path):
+    save(compose_linked([f"out={tmp_path}"]), tmp_path)
+    overrides = ["clip.height=96", "backbone.blocks=6", "seed=7", "trainer.max_steps=50"]
+    plain = compose(overrides, saved=tmp_path / "config.yaml")
+    task, data = plain["task"]["init_args"], plain["data"]["init_args"]
+    assert (data["height"], data["seed"]) == (96, 7)
+    assert task["network"]["init_args"]["backbone"]["init_args"]["blocks"] == 6
+    assert task["schedule"]["init_args"]["T_max"] == 50
+
+
+def test_an_edited_configuration_stands_for_itself(tmp_path):
+    save(compose_linked([f"out={tmp_path}"]), tmp_path)
+    file = tmp_path / "config.yaml"
+    file.write_text(file.read_text().replace("adversarial_weight: 0.01", "adversarial_weight: 0.5"))
+    assert compose([], saved=file)["task"]["init_args"]["adversarial_weight"] == 0.5
+
+
+def test_what_is_chosen_by_name_goes_over_a_recipe_and_the_recipe_over_the_defaults():
+    assert compose(with_root(["paper=sttn"]))["trainer"]["max_steps"] == 500_000
+    assert compose(with_root(["paper=sttn", "trainer=gpu"]))["trainer"]["precision"] == "bf16-mixed"
+    assert (
+        compose(with_root(["paper=sttn", "backbone=reversible"]))["backbone"]["init_args"]["residual"] == "reversible"
+    )
+
+
+def test_names_and_paths_are_taken_as_they_stand(tmp_path):
+    plain = compose(["name=0123", f"out={tmp_path}", "data.root=/d/my #1 set"])
+    assert (plain["name"], plain["data"]["init_args"]["root"]) == ("0123", "/d/my #1 set")
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        ("data.batch_size=0", ["data.batch_size", "at least 1", "0"]),
+        ("data.sampling=mixd", ["data.sampling", "mixed"]),
+        ("backbone.channels=63", ["63"]),
+        ("task.accumulate=0", ["task.accumulate", "0"]),
+        ("task.gradient_clip=-1", ["task.gradient_clip", "-1"]),
+        ("task.network.stem.channels=32", ["32", "64"]),
+        ("callbacks.best.mode=maxx", ["maxx"]),
+        ("trainer.strategy=dpp", ["dpp"]),
+    ],
+)
+def test_what_a_constructor_refuses_is_one_line_too(tmp_path, argument, parts):
+    with pytest.raises(LightvidError) as caught:
+        build(compose([argument, f"out={tmp_path}", "trainer.devices=2", "trainer.accelerator=cpu"]))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
 
 
 def test_run_folders_are_numbered_and_every_path_follows(tmp_path):

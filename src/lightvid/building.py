@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightvid.configuration import Plain, nearest, root_keys, short_key
-from lightvid.errors import ConfigurationError
+from lightvid.errors import ConfigurationError, LightvidError
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -45,17 +46,32 @@ def build(plain: Plain) -> Run:
     from lightvid.checkpoint_io import AtomicCheckpointIO
 
     (trainer_parser, trainer_values), (parser, values) = _parse(plain)
-    built = parser.instantiate(values)
+    built = _make(lambda: parser.instantiate(values), plain)
     options = {
         **vars(trainer_parser.instantiate(trainer_values).trainer),
         "callbacks": _values(built, "callbacks"),
         "logger": _values(built, "loggers"),
     }
-    options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
+    if plain["trainer"].get("enable_progress_bar") is None:
+        options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
-    trainer = pl.Trainer(**{**options, "plugins": [AtomicCheckpointIO(), *(options["plugins"] or [])]})
+    plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
+    trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}), plain)
     return Run(built.task, built.data, trainer)
+
+
+def _make(constructor: Callable[[], Any], plain: Plain) -> Any:
+    """Construct, and answer what a constructor refuses in one line."""
+    try:
+        return constructor()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, LightvidError):
+                raise cause from error
+            cause = cause.__cause__ or cause.__context__
+        raise ConfigurationError(_one_line(str(error), plain)) from error
 
 
 def _parse(plain: Plain) -> list[tuple[ArgumentParser, Namespace]]:

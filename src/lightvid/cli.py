@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,6 +29,8 @@ other keys override one value each:
 and for train:
   resume=runs/inpaint/NAME    go on with a run from its last checkpoint
   config=FILE                 take a saved configuration whole
+
+LIGHTVID_TRACEBACK=1 in the environment shows where an error comes from.
 """
 
 
@@ -36,13 +40,21 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
-    warnings.filterwarnings(
-        "ignore",
-        message=".*(does not have many workers|LeafSpec|exists and is not empty|used to create the checkpoint).*",
+    for harmless in (
+        "does not have many workers",
+        "LeafSpec",
+        "exists and is not empty",
+        "used to create the checkpoint",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{harmless}")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
     )
     try:
         _command(arguments[0])(arguments[1:])
     except LightvidError as error:
+        if os.environ.get("LIGHTVID_TRACEBACK"):
+            raise
         # An error of a data worker arrives with the worker's traceback; the last line is the message.
         message = str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
         print(f"lightvid: {message}", file=sys.stderr)

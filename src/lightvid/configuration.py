@@ -33,16 +33,28 @@ Plain = dict[str, Any]
 
 GROUPS = ("task", "backbone", "data", "trainer", "paper")
 
+# Values that are text as they stand, whatever YAML would make of them.
+LITERAL = ("name", "out", "run_dir", "data.root")
+
+CONFIG_FILE = "config.yaml"
+LINKED_FILE = "linked.yaml"
+
 
 def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str | None = None) -> Plain:
-    """Compose a plain, fully resolved configuration from `key=value` arguments.
+    """The plain, fully resolved configuration of `compose_linked`."""
+    return resolve(compose_linked(arguments, saved=saved, run_dir=run_dir))
+
+
+def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str | None = None) -> DictConfig:
+    """Compose a configuration from `key=value` arguments; values that refer to others still do.
 
     A key that names a group (`backbone=reversible`, or several: `backbone=reversible,wide`) chooses files of that
     group; every other key overrides one value, and `init_args` may be left out (`task.adversarial_weight=0.02`).
 
     Args:
         arguments: choices and overrides.
-        saved: a configuration file that is the whole base, in place of the groups.
+        saved: a configuration file that is the whole base, in place of the groups. Of a run's `config.yaml`, the file
+            beside it with its references is taken, so that an override reaches all who refer to it.
         run_dir: the run folder; by default `OUT/TASK/NAME`, where a name that is not given is made of the choices and
             numbered if such a run exists.
 
@@ -56,17 +68,35 @@ def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str
             raise ConfigurationError(
                 f"{name}={value} cannot change a saved configuration: override single values, or start a new run"
             )
-        tree = load_yaml(saved)
+        tree = _load_saved(saved)
     else:
         tree = _compose_groups(choices)
-    named = any(key == "name" for key, _ in overrides)
+    given = dict(overrides)
     for key, value in overrides:
         _override(tree, key, value)
+    former = None if saved is None else str(tree.run_dir)
     with _one_line_errors():
-        former = None if saved is None else tree.run_dir
-        _place(tree, run_dir, named)
-        plain = _resolve(tree)
-    return plain if former is None else _move(plain, str(former), plain["run_dir"])
+        _place(tree, given.get("run_dir", run_dir), named="name" in given)
+        return tree if former is None else _move(tree, former, str(tree.run_dir))
+
+
+def resolve(tree: DictConfig) -> Plain:
+    """A configuration as plain dictionaries, lists and values.
+
+    Raises:
+        ConfigurationError: a value that must be given and is not, or that refers to nothing or to itself.
+    """
+    with _one_line_errors():
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def save(tree: DictConfig, folder: Path) -> None:
+    """Write a run's configuration: resolved, and beside it with its references, which later overrides follow."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(resolve(tree), sort_keys=False))
+    (folder / LINKED_FILE).write_text(OmegaConf.to_yaml(tree))
 
 
 def load_yaml(path: Path) -> DictConfig:
@@ -84,12 +114,6 @@ def load_yaml(path: Path) -> DictConfig:
     if not isinstance(tree, DictConfig):
         raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values")
     return tree
-
-
-def save_yaml(plain: Plain, path: Path) -> None:
-    """Write a configuration so that `load_yaml` reads the same tree back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(plain, sort_keys=False))
 
 
 def holds_a_run(folder: Path) -> bool:
@@ -123,7 +147,13 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, st
         if not equals or not key:
             raise ConfigurationError(f"'{argument}' is not of the form key=value")
         if key in GROUPS:
+            if not value.strip():
+                raise ConfigurationError(f"'{key}=' names nothing: {key}=NAME")
             choices[key] = value
+        elif key.split(".")[0] == "choice":
+            raise ConfigurationError(
+                f"'{key}' only records what was chosen: write {key.removeprefix('choice.')}={value}"
+            )
         else:
             overrides.append((key, value))
     return choices, overrides
@@ -136,11 +166,14 @@ def _compose_groups(choices: dict[str, str]) -> DictConfig:
     chosen = _as_mapping(
         OmegaConf.merge(base.choice, task.get("choice", {}), *(p.get("choice", {}) for p in paper), choices)
     )
-    layers = [
-        _load_choice(group, name) for group in ("backbone", "data", "trainer") for name in _names(chosen.get(group))
-    ]
+
+    def layers(explicit: bool) -> list[DictConfig]:
+        groups = [group for group in ("backbone", "data", "trainer") if (group in choices) == explicit]
+        return [_load_choice(group, name) for group in groups for name in _names(chosen.get(group))]
+
     tree = base
-    for layer in (task, *layers, *paper):
+    # A recipe goes over the defaults, and what is chosen by name over the recipe.
+    for layer in (task, *layers(False), *paper, *layers(True)):
         tree = _merge(tree, layer)
     tree.choice = chosen
     return tree
@@ -205,7 +238,7 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
         if last:
             if step == "class_path":
                 node["init_args"] = {}
-            node[step] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
+            node[step] = value if key in LITERAL else _parse_value(key, value)
             return
         if step in node and OmegaConf.is_interpolation(node, step):
             reference = str(OmegaConf.to_container(node, resolve=False)[step])[2:-1]  # type: ignore[index,call-overload]
@@ -215,6 +248,15 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
                 node[step] = {}
             node = node[step]
         walked.append(step)
+
+
+def _parse_value(key: str, value: str) -> Any:
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigurationError(f"'{key}={value}' is not readable as a value ({_first_line(error)})") from None
+    assert isinstance(parsed, dict)
+    return parsed["value"]
 
 
 def _place(tree: DictConfig, run_dir: str | None, named: bool) -> None:
@@ -242,21 +284,29 @@ def _may_be_new(walked: list[str], rest: list[str]) -> bool:
     return "init_args" in walked or walked == ["trainer"] or named_by_class or rest[0] in ("class_path", "init_args")
 
 
-def _resolve(tree: DictConfig) -> Plain:
-    plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def _move(tree: DictConfig, former: str, folder: str) -> DictConfig:
+    """Let the paths of a saved configuration that lie in its run folder follow to another."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        if isinstance(value, str) and (value == former or value.startswith(f"{former}/")):
+            return folder + value.removeprefix(former)
+        return value
+
+    return _as_mapping(OmegaConf.create(moved(OmegaConf.to_container(tree, resolve=False))))
 
 
-def _move(value: Any, former: str, folder: str) -> Any:
-    """Let the paths of a saved, resolved configuration that lie in its run folder follow to another."""
-    if isinstance(value, dict):
-        return {key: _move(inner, former, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_move(inner, former, folder) for inner in value]
-    if isinstance(value, str) and (value == former or value.startswith(f"{former}/")):
-        return folder + value.removeprefix(former)
-    return value
+def _load_saved(path: Path) -> DictConfig:
+    tree = load_yaml(path)
+    linked = path.with_name(LINKED_FILE)
+    if path.name == CONFIG_FILE and linked.exists():
+        candidate = load_yaml(linked)
+        # A configuration that somebody has edited since stands for itself.
+        return candidate if resolve(candidate) == resolve(tree) else tree
+    return tree
 
 
 @contextlib.contextmanager

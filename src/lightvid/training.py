@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from lightvid.building import Run, build
-from lightvid.configuration import Plain, compose, holds_a_run, nearest, save_yaml
+from lightvid.checkpoints.reading import read
+from lightvid.configuration import CONFIG_FILE, compose, compose_linked, holds_a_run, nearest, resolve, save
 from lightvid.errors import CheckpointError, ConfigurationError
 
-CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.json"
 
 
@@ -42,20 +43,24 @@ def train(arguments: Sequence[str]) -> Path:
     checkpoint = _checkpoint_to_resume(special["resume"]) if "resume" in special else None
     if checkpoint is not None:
         folder = checkpoint.parent.parent
-        plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
+        batches = _batches_before(checkpoint)
+        tree = compose_linked(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
     else:
-        plain = compose(rest, saved=Path(special["config"]) if "config" in special else None)
-        folder = Path(plain["run_dir"])
+        tree = compose_linked(rest, saved=Path(special["config"]) if "config" in special else None)
+        folder = Path(str(tree.run_dir))
         _refuse_taken(folder)
-    run = _prepare(plain, folder)
+    run = _prepare(tree, folder)
     if checkpoint is not None:
-        _import_tracking().forget_rows_from(folder, _global_step(checkpoint))
+        import_module("lightvid.tasks.tracking").forget_rows_from(folder, batches)
+    last = folder / "checkpoints" / "last.ckpt"
     try:
         run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to an interrupt from the keyboard
-        print(f"Stopped at step {run.trainer.global_step}. Go on with: lightvid train resume={folder}")
+        way_on = (
+            f"go on from its last checkpoint with: {_resume_command(folder)}" if last.exists() else "nothing saved yet"
+        )
+        print(f"Stopped at step {run.trainer.global_step}; {way_on}")
         raise
-    run.trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=False)
     best = folder / "checkpoints" / "best.ckpt"
     _validate(run, best if best.exists() else None)
     _report(run, folder)
@@ -111,8 +116,9 @@ def _refuse_taken(folder: Path) -> None:
         )
 
 
-def _prepare(plain: Plain, folder: Path) -> Run:
+def _prepare(tree: DictConfig, folder: Path) -> Run:
     """Build everything and leave the configuration in the run folder."""
+    plain = resolve(tree)
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     run = build(plain)
     # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
@@ -121,7 +127,7 @@ def _prepare(plain: Plain, folder: Path) -> Run:
     run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain))  # type: ignore[attr-defined]
     if run.trainer.is_global_zero:
         try:
-            save_yaml(plain, folder / CONFIG_FILE)
+            save(tree, folder)
         except OSError as error:
             raise ConfigurationError(
                 f"{folder}: cannot write the run folder ({error.strerror}); choose another with out=FOLDER"
@@ -136,14 +142,17 @@ def _is_child_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
-def _import_tracking() -> Any:
-    return import_module("lightvid.tasks.tracking")
+def _batches_before(checkpoint: Path) -> int:
+    """How many batches had been trained on: the step axis of the loggers."""
+    content = read(checkpoint)
+    try:
+        return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{checkpoint}: not a checkpoint that a run can be resumed from") from None
 
 
-def _global_step(checkpoint: Path) -> int:
-    import torch
-
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+def _resume_command(folder: Path) -> str:
+    return f"make train RESUME={shlex.quote(str(folder))}"
 
 
 def _report(run: Run, folder: Path, *, save: bool = True) -> dict[str, dict[str, float]]:
@@ -175,13 +184,14 @@ def _table(rows: dict[str, dict[str, float]]) -> Table:
 def _contents(folder: Path) -> str:
     described = {
         "checkpoints/best.ckpt": "the best validation",
-        "checkpoints/last.ckpt": "resume from here: lightvid train resume=" + str(folder),
-        CONFIG_FILE: "the whole configuration; run it again: lightvid train config=" + str(folder / CONFIG_FILE),
+        "checkpoints/last.ckpt": "resume from here: " + _resume_command(folder),
+        CONFIG_FILE: "the whole configuration; run it again: make train CONFIG="
+        + shlex.quote(str(folder / CONFIG_FILE)),
         "metrics.csv": "losses, learning rates and validation metrics",
         RESULTS_FILE: "the table above",
         "pictures": "masked, restored and truth, at each validation",
         "videos": "the same, moving",
-        "wandb": "W&B; send an offline run with: wandb sync " + str(folder / "wandb" / "offline-run-*"),
+        "wandb": "W&B; send an offline run with: .venv/bin/wandb sync " + str(folder / "wandb" / "offline-run-*"),
     }
     lines = [f"  {name:<22} {text}" for name, text in described.items() if (folder / name).exists()]
     return "\n".join([f"{folder}/", *lines])

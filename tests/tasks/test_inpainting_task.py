@@ -79,6 +79,22 @@ def test_accumulating_two_batches_equals_one_of_twice_the_size(tiny):
     )
 
 
+def test_accumulation_goes_on_across_validations_and_epochs(tiny):
+    common = [
+        "task.discriminator=null",
+        "task.gradient_clip=null",
+        "trainer.max_steps=8",
+        "task.accumulate=5",
+        *sgd(0.1),
+    ]
+    plain = fit(bare(tiny, "data.batch_size=2", *common), HideEverything())
+    validated = [argument for argument in bare(tiny, *common) if "limit_val_batches" not in argument]
+    often = fit([*validated, "data.batch_size=2", "trainer.val_check_interval=2"], HideEverything())
+    for a, b in zip(plain.task.network.parameters(), often.task.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert plain.trainer.fit_loop.total_batch_idx + 1 == 40
+
+
 def test_learning_rate_schedules_step_once_a_generator_step_for_both_optimisers(tiny):
     schedule = (
         "task.schedule={class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2], gamma: 0.1}}"
@@ -152,12 +168,11 @@ def test_a_nan_step_can_be_left_out_and_is_counted(tiny, capsys):
     run = build(compose(bare(tiny, "task.on_nonfinite=skip", "trainer.max_epochs=1", "trainer.limit_train_batches=3")))
     with torch.no_grad():
         next(run.task.network.parameters()).fill_(float("nan"))
-    before = run.task.discriminator.state_dict()
+    before = [parameter.detach().clone() for parameter in run.task.discriminator.parameters()]
     run.trainer.fit(run.task, run.data)
     assert run.task.skipped_steps == 3
     assert run.trainer.global_step == 0
-    for name, value in run.task.discriminator.state_dict().items():
-        assert torch.equal(value, before[name])
+    assert all(torch.equal(a, b) for a, b in zip(run.task.discriminator.parameters(), before, strict=True))
 
 
 def test_the_moving_average_is_what_is_validated(tiny):
