@@ -18,7 +18,8 @@ class InpaintingBatch(NamedTuple):
         masks: `(B, T, 1, H, W)` float32, 1 = hole.
         names: of the videos.
         files: of each clip, its path and frames, for messages.
-        skipped: one line for each clip that could not be read and was replaced by another draw.
+        skipped: one line for each clip that could not be read and was replaced by another draw or, in validation,
+            left out.
     """
 
     frames: Tensor
@@ -62,13 +63,28 @@ class InpaintingClip(NamedTuple):
     skipped: list[str]
 
 
-def collate(clips: Sequence[InpaintingClip]) -> ByteBatch:
-    """Put clips of one size together."""
+class MissingClip(NamedTuple):
+    """What stands in for a clip that could not be read and is not replaced.
+
+    Attributes:
+        skipped: the line that says why.
+    """
+
+    skipped: list[str]
+
+
+def collate(clips: Sequence[InpaintingClip | MissingClip]) -> ByteBatch:
+    """Put clips of one size together, without those that are missing; if all are, B, T, H and W are 0."""
+    skipped = [line for clip in clips for line in clip.skipped]
+    whole = [clip for clip in clips if isinstance(clip, InpaintingClip)]
+    if not whole:
+        nothing = torch.empty(0, 0, 0, 0, 3, dtype=torch.uint8)
+        return ByteBatch(nothing, nothing[..., 0], [], [], skipped)
     return ByteBatch(
         # In a worker this stacks straight into the memory that is shared with the main process.
-        frames=default_collate([clip.frames for clip in clips]),
-        masks=default_collate([clip.masks for clip in clips]),
-        names=[clip.name for clip in clips],
-        files=[clip.file for clip in clips],
-        skipped=[line for clip in clips for line in clip.skipped],
+        frames=default_collate([clip.frames for clip in whole]),
+        masks=default_collate([clip.masks for clip in whole]),
+        names=[clip.name for clip in whole],
+        files=[clip.file for clip in whole],
+        skipped=skipped,
     )

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from lightvid.errors import DataError
 from lightvid.video import Video
 
-from .batch import InpaintingClip
+from .batch import InpaintingClip, MissingClip
 from .masks import dilate, object_masks, random_moving_masks
 from .sampling import FrameSampling, Request, middle_frames, sample_frames
 from .transforms import ClipTransform, resize_masks
@@ -29,7 +29,7 @@ class AnnotatedVideo(NamedTuple):
     annotations: Video | None = None
 
 
-class InpaintingClips(Dataset[InpaintingClip]):
+class InpaintingClips(Dataset[InpaintingClip | MissingClip]):
     """Clips of `frames` frames; a request `(draw, video)` names one.
 
     A clip is a function of the seed, the request and the files alone.
@@ -44,7 +44,8 @@ class InpaintingClips(Dataset[InpaintingClip]):
             "own_object" those of its own.
         mask_dilation: pixels by which the masks of objects are widened.
         seed: of everything random.
-        on_error: whether a clip that cannot be read is an error, or replaced by another and reported in its `skipped`.
+        on_error: whether a clip that cannot be read is an error ("raise"), or replaced by another and reported in its
+            `skipped` ("skip"). With `sampling=None` it is a `MissingClip` instead: no clip shall count twice.
         reduced_decoding: see `Video.read`.
     """
 
@@ -74,7 +75,7 @@ class InpaintingClips(Dataset[InpaintingClip]):
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, request: Request) -> InpaintingClip:
+    def __getitem__(self, request: Request) -> InpaintingClip | MissingClip:
         """Read the clip of a request.
 
         Raises:
@@ -90,8 +91,10 @@ class InpaintingClips(Dataset[InpaintingClip]):
             except DataError as error:
                 message = f"{error} [draw {draw}]"
                 if self.on_error == "raise":
-                    raise DataError(f"{message}; data.on_error=skip replaces such clips") from None
+                    raise DataError(f"{message}; data.on_error=skip goes on without such clips") from None
                 skipped.append(message)
+            if self.sampling is None:
+                return MissingClip(skipped)
         raise DataError(f"{skipped[-1]}; and so for {REPLACEMENTS} clips in a row: is the whole dataset broken?")
 
     def _read(self, rng: np.random.Generator, source: AnnotatedVideo, skipped: list[str]) -> InpaintingClip:

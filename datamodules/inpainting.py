@@ -11,7 +11,6 @@ from typing import Literal, get_args
 import pytorch_lightning as pl
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader
 
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import open_video
@@ -19,7 +18,7 @@ from lightvid.video import open_video
 from .batch import ByteBatch, InpaintingBatch, collate
 from .clips import AnnotatedVideo, InpaintingClips, MaskKind
 from .layout import Split, VideoPaths
-from .loader import ResumableLoader, single_threaded_opencv
+from .loader import ResumableLoader, ValidationLoader, single_threaded_opencv
 from .sampling import EpochSampler, FrameSampling, ShardedBatches, ShardedRange
 from .transforms import ClipTransform
 
@@ -48,7 +47,8 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
         horizontal_flip: probability of mirroring a training clip.
         colour_jitter: strength of random colour changes of a training clip, see `ClipTransform`.
         seed: of everything random.
-        on_error: whether a broken file ends the run, or its clip is replaced and reported in `skipped`.
+        on_error: whether a broken file ends the run ("raise"), or its clip is reported in `skipped` and, in training,
+            replaced by another; in validation, left out ("skip").
         reduced_decoding: decode large JPEG images at a half, quarter or eighth where that is still large enough;
             False decodes every pixel.
 
@@ -156,12 +156,13 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
             worker_init_fn=single_threaded_opencv,
         )
 
-    def val_dataloader(self) -> DataLoader[ByteBatch]:
-        """Every validation video once, its frames and masks always the same."""
+    def val_dataloader(self) -> ValidationLoader:
+        """Every readable validation video once, its frames and masks always the same."""
         assert self._validation is not None, "setup('fit') or setup('validate') comes first"
         rank, world_size = _process()
-        return DataLoader(
-            self._validation,  # type: ignore[arg-type]  # clips become batches in `collate`
+        return ValidationLoader(
+            self._validation,
+            self.skipped,
             batch_size=self.batch_size,
             sampler=ShardedRange(len(self._validation), rank=rank, world_size=world_size),
             collate_fn=collate,

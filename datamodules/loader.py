@@ -1,4 +1,4 @@
-"""A loader that goes on in the middle of an epoch."""
+"""Loaders: one that goes on in the middle of an epoch, and one that gives no empty batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
+from lightvid.errors import DataError
+
 from .batch import ByteBatch
+from .clips import InpaintingClips
 from .sampling import ShardedBatches
 
 
@@ -54,6 +57,39 @@ class ResumableLoader(DataLoader[ByteBatch]):
             self._epoch, self._delivered = self._epoch + 1, 0
         self._resumed = True
         self._batches.sampler.set_epoch(self._epoch)
+
+
+class ValidationLoader(DataLoader[ByteBatch]):
+    """A `DataLoader` that leaves out batches of which no clip could be read.
+
+    Args:
+        dataset: the validation clips.
+        skipped: to this list it adds what those batches have in `skipped`; nobody else sees them.
+        options: of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: InpaintingClips, skipped: list[str], **options: Any) -> None:
+        super().__init__(dataset, **options)  # type: ignore[arg-type]  # clips become batches in `collate_fn`
+        self.clips = len(dataset)
+        self.skipped = skipped
+
+    def __iter__(self) -> Iterator[ByteBatch]:  # type: ignore[override]
+        """The batches that have a clip.
+
+        Raises:
+            DataError: no clip of the whole dataset could be read. (A process that has only a part of it goes on.)
+        """
+        missing = []
+        for batch in super().__iter__():
+            if batch.names:
+                yield batch
+            else:
+                missing += batch.skipped
+                self.skipped += batch.skipped
+        if len(missing) == self.clips:
+            raise DataError(
+                f"{missing[-1]}; and so for all {self.clips} validation clips: is the whole dataset broken?"
+            )
 
 
 def single_threaded_opencv(worker: int) -> None:

@@ -1,5 +1,6 @@
 """Batches of every data module: shapes, determinism, errors."""
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 
@@ -221,6 +223,92 @@ def test_a_broken_clip_is_replaced_by_another_and_counted_when_asked_for(davis_r
     assert len(data.skipped) >= 2 and all("t3/0000" in line and "\n" not in line for line in data.skipped)
     again = list(ready(DAVIS(str(davis_root), **{**options, "workers": 2})).train_dataloader())
     assert same(batches, again)
+
+
+class Validation(pl.LightningModule):
+    """Keeps the names of what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[list[str]] = []
+
+    def validation_step(self, batch, index):
+        assert batch.frames.shape == (len(batch.names), 3, 3, 16, 32)
+        assert batch.masks.shape == (len(batch.names), 3, 1, 16, 32)
+        self.names.append(batch.names)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning: few workers
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("broken", "batch_size", "left"),
+    [
+        (["v1"], 3, [["v0", "v2"]]),
+        (["v2"], 2, [["v0", "v1"]]),
+        (["v0"], 1, [["v1"], ["v2"]]),
+        (["v1"], 1, [["v0"], ["v2"]]),
+        (["v0", "v2"], 1, [["v1"]]),
+        (["v0", "v1"], 2, [["v2"]]),
+    ],
+)
+def test_a_broken_validation_clip_is_left_out_and_counted_when_asked_for(davis_root, workers, broken, batch_size, left):
+    for name in broken:
+        break_frames(davis_root / "JPEGImages/480p" / name)
+    data = DAVIS(str(davis_root), **{**SIZE, "workers": workers}, batch_size=batch_size, on_error="skip")
+    module = Validation()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    for times in (1, 2):
+        trainer.validate(module, data, verbose=False)
+        assert module.names == left * times
+        assert len(data.skipped) == len(broken) * times
+    assert all(any(f"{name}/0000" in line for name in broken) and "\n" not in line for line in data.skipped)
+
+
+def test_a_clip_in_a_corrupt_zip_is_skipped(davis_root):
+    folder = davis_root / "JPEGImages/480p"
+    zip_videos(folder)
+    content = bytearray((folder / "v1.zip").read_bytes())
+    for entry in re.finditer(b"PK\x01\x02", bytes(content)):  # of the directory
+        content[entry.start() + 8] = 1  # encrypted
+    (folder / "v1.zip").write_bytes(content)
+    data = ready(DAVIS(str(davis_root), **SIZE, on_error="skip"), "validate")
+    (first, second) = (data.on_before_batch_transfer(batch, 0) for batch in data.val_dataloader())
+    assert (first.names, second.names) == (["v0"], ["v2"])
+    assert len(data.skipped) == 1 and "v1.zip/0000" in data.skipped[0]
+
+
+def test_when_all_validation_clips_are_broken_that_is_an_error(davis_root):
+    for name in ("v0", "v1", "v2"):
+        break_frames(davis_root / "JPEGImages/480p" / name)
+    data = ready(DAVIS(str(davis_root), **SIZE, on_error="skip"), "validate")
+    with pytest.raises(DataError, match=r"v2/0000.*all 3 validation clips") as error:
+        list(data.val_dataloader())
+    assert "\n" not in str(error.value) and len(data.skipped) == 3
+
+
+def test_a_process_whose_validation_clips_are_all_broken_has_none(davis_root, monkeypatch):
+    for name in ("v0", "v2"):
+        break_frames(davis_root / "JPEGImages/480p" / name)
+    monkeypatch.setattr(inpainting, "_process", lambda: (0, 2))
+    data = ready(DAVIS(str(davis_root), **SIZE, on_error="skip"), "validate")
+    assert list(data.val_dataloader()) == [] and len(data.skipped) == 2
+
+
+def test_frames_and_annotations_with_unpadded_numbers_stay_together(davis_root):
+    for kind in ("JPEGImages", "Annotations"):
+        folder = davis_root / kind / "480p" / "v0"
+        for file in sorted(folder.iterdir()):
+            file.rename(folder / f"frame{int(file.stem) + 5}.png")  # frame5 to frame12
+    options = {**SIZE, "height": 24, "width": 40, "validation_masks": "own_object", "mask_dilation": 0}
+    batch = next(iter(ready(DAVIS(str(davis_root), **options, validation_frames=8)).val_dataloader()))
+    assert batch.frames[0, :, 0, 0, 1].tolist() == [25 * time for time in range(8)]
+    assert [int(mask.any(dim=0).int().argmax()) - 4 for mask in batch.masks[0]] == list(range(8))
 
 
 def test_when_everything_is_broken_skipping_stops(davis_root):

@@ -139,6 +139,64 @@ def test_a_corrupt_or_cut_off_frame_is_named(tmp_path):
             assert one_line(error, "00001.jpg", "corrupt frame")
 
 
+def with_thumbnail(content: bytes, thumbnail: bytes) -> bytes:
+    """A JPEG with another one in its application data, as cameras write it."""
+    return content[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + content[2:]
+
+
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path):
+    folder = write_folder(tmp_path / "clip", numbered_frames(3), ".jpg")
+    whole = (folder / "00001.jpg").read_bytes()
+    for trailer in (bytes(1), bytes(10_000), b"\xff" * 10_000, whole * 20):
+        (folder / "00001.jpg").write_bytes(whole + trailer)
+        assert numbers(open_video(folder).read([0, 1])) == [0, 1]
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_frame(tmp_path):
+    folder = write_folder(tmp_path / "clip", numbered_frames(3), ".jpg")
+    whole = (folder / "00001.jpg").read_bytes()
+    framed = with_thumbnail(whole, whole)
+    (folder / "00001.jpg").write_bytes(framed)
+    assert numbers(open_video(folder).read([1])) == [1]
+    for end in (-2, -1, -100):
+        (folder / "00001.jpg").write_bytes(framed[:end])
+        with pytest.raises(DataError) as error:
+            open_video(folder).read([1])
+        assert one_line(error, "00001.jpg", "cut off")
+
+
+def test_a_progressive_jpeg_without_its_last_scan_is_cut_off(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.jpg"), numbered_frames(2)[1], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    whole = (folder / "0.jpg").read_bytes()
+    assert whole.count(b"\xff\xda") > 2 and open_video(folder).read([0]).shape[0] == 1
+    (folder / "0.jpg").write_bytes(whole[: whole.rindex(b"\xff\xda")])
+    with pytest.raises(DataError, match=r"0\.jpg: corrupt frame \(the JPEG is cut off\)"):
+        open_video(folder).read([0])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_frames_are_ordered_by_the_value_of_their_numbers(tmp_path, zipped):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    written = [f"shot2_frame{number}.png" for number in range(12)] + ["shot10_frame3.png"]
+    for name, frame in zip(written, numbered_frames(), strict=False):
+        cv2.imwrite(str(folder / name), frame)
+    for video in (open_video(write_zip(folder) if zipped else folder), open_video(folder)):
+        assert video.frame_names == written
+        assert numbers(video.read(range(13))) == list(range(13))
+
+
+def test_names_of_the_same_value_keep_one_order(tmp_path):
+    for order in ((0, 1, 2), (2, 0, 1)):
+        path = tmp_path / "clip.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for index in order:
+                archive.writestr(("1.png", "01.png", "b.png")[index], b"")
+        assert open_video(path).frame_names == ["01.png", "1.png", "b.png"]
+
+
 def test_a_corrupt_mask_is_named(tmp_path):
     folder = write_folder(tmp_path / "masks", numbered_frames(2))
     (folder / "00001.png").write_bytes((folder / "00001.png").read_bytes()[:60])
@@ -155,6 +213,32 @@ def test_a_broken_zip_is_named(tmp_path, folder):
         with pytest.raises(DataError) as error:
             attempt()
         assert one_line(error, "clip.zip", "unreadable zip")
+
+
+@pytest.mark.parametrize("packing", ["ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA", "ZIP_STORED"])
+def test_a_corrupt_file_in_a_zip_is_named(tmp_path, packing):
+    path = tmp_path / "clip.zip"
+    with zipfile.ZipFile(path, "w", getattr(zipfile, packing)) as archive:
+        archive.writestr("00000.png", bytes(range(256)) * 40)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("00000.png")  # of the data, after the header
+    content[start : start + 60] = b"\xff" * 60
+    path.write_bytes(content)
+    for attempt in (lambda video: video.read([0]), lambda video: video.read_masks([0]), lambda video: video.size()):
+        with pytest.raises(DataError) as error:
+            attempt(open_video(path))
+        assert one_line(error, "clip.zip/00000.png", "cannot be unpacked")
+
+
+@pytest.mark.parametrize(("field", "value", "reason"), [(8, 1, "encrypted"), (10, 99, "compression")])
+def test_an_encrypted_or_unknown_file_in_a_zip_is_named(folder, field, value, reason):
+    path = write_zip(folder)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + field] = value  # the first file's entry in the directory
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        open_video(path).read([1, 0])
+    assert one_line(error, "clip.zip/00000.png", reason)
 
 
 def test_a_file_missing_in_a_zip_is_named(folder):

@@ -11,6 +11,8 @@ from PIL import Image
 
 from lightvid.errors import DataError
 
+START_OF_SCAN = b"\xda"  # after 0xff
+END_OF_IMAGE = b"\xff\xd9"
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -25,7 +27,7 @@ def decode_image(content: bytes, label: str, *, reduction: int = 1) -> NDArray[n
     Raises:
         DataError: the image is corrupt or cut off.
     """
-    if _is_jpeg(content) and b"\xff\xd9" not in content[-4096:]:
+    if _is_jpeg(content) and not _has_end(content):
         raise DataError(f"{label}: corrupt frame (the JPEG is cut off)")
     flags = REDUCED.get(reduction, cv2.IMREAD_COLOR)
     try:
@@ -86,3 +88,20 @@ def image_size(content: bytes, label: str) -> tuple[int, int]:
 
 def _is_jpeg(content: bytes) -> bool:
     return content[:2] == b"\xff\xd8"
+
+
+def _has_end(content: bytes) -> bool:
+    """Whether a JPEG's end marker follows its first scan: decoders fill up the rest of a cut picture in silence.
+
+    Before the scan a thumbnail may have an end marker of its own, after the end marker there may be anything.
+    """
+    position = 2
+    while (position := content.find(b"\xff", position)) >= 0:
+        marker = content[position + 1 : position + 2]
+        if marker == START_OF_SCAN:
+            return content.find(END_OF_IMAGE, position) >= 0
+        if marker == b"\xff":  # padding
+            position += 1
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return False

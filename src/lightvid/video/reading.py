@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import re
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +22,8 @@ from lightvid.video.images import decode_image, decode_mask, image_size, possibl
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+# What zipfile raises for a damaged member; RuntimeError is for one that is encrypted or packed in an unknown way.
+UNPACKING_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError)
 
 
 def open_video(path: str | Path) -> Video:
@@ -50,7 +55,8 @@ class Video(ABC):
     Attributes:
         path: folder, zip or video file.
         name: the path's last part, without suffix.
-        frame_names: file name of each frame in order; the frame's number in a video file.
+        frame_names: file name of each frame in order, numbers by their value (`frame2` before `frame10`); the frame's
+            number in a video file.
     """
 
     path: Path
@@ -160,8 +166,8 @@ class FrameZip(ImageSequence):
                     yield archive.read(name)
                 except KeyError:
                     raise DataError(f"{self.path}: no file {name} inside this zip") from None
-                except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-                    raise DataError(f"{self.path}/{name}: corrupt in its zip ({error})") from None
+                except UNPACKING_ERRORS as error:
+                    raise DataError(f"{self.path}/{name}: cannot be unpacked from its zip ({error})") from None
 
 
 class VideoFile(Video):
@@ -181,17 +187,22 @@ class VideoFile(Video):
 
 
 def _image_names(path: Path, names: Sequence[str]) -> list[str]:
-    images = sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not Path(n).name.startswith("."))
+    images = [n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not Path(n).name.startswith(".")]
     if not images:
         raise DataError(f"{path}: no frames in it (expected {', '.join(IMAGE_SUFFIXES)} images)")
-    return images
+    return sorted(images, key=_natural_order)
+
+
+def _natural_order(name: str) -> tuple[list[str | int], str]:
+    """Text and numbers in turn, and the name itself for those that differ in leading zeros alone."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         reason = cast(str, error.strerror) if isinstance(error, OSError) else str(error)
         raise DataError(f"{path}: unreadable zip ({reason})") from None
     with archive:
