@@ -27,14 +27,15 @@ class ClipTransform:
     def __init__(self, height: int, width: int, *, horizontal_flip: float = 0.0, colour_jitter: float = 0.0) -> None:
         self.height = height
         self.width = width
-        steps: list[A.BasicTransform] = [ResizeClip(height, width)]
+        self.resize = A.Compose([ResizeClip(height, width)])
+        steps: list[A.BasicTransform] = []
         if horizontal_flip:
             steps.append(A.HorizontalFlip(p=horizontal_flip))
         if colour_jitter:
             factors = (max(0.0, 1 - colour_jitter), 1 + colour_jitter)
             hue = (-min(0.5, colour_jitter / 4), min(0.5, colour_jitter / 4))
             steps.append(A.ColorJitter(brightness=factors, contrast=factors, saturation=factors, hue=hue, p=1.0))
-        self.steps = A.Compose(steps)
+        self.augment = A.Compose(steps) if steps else None
 
     def __call__(
         self, frames: NDArray[np.uint8], masks: NDArray[np.uint8] | None, seed: int
@@ -49,14 +50,20 @@ class ClipTransform:
         Returns:
             `(T, height, width, 3)` and `(T, height, width)`.
         """
+        frames = self.resize(images=frames)["images"]
+        masks = None if masks is None else resize_masks(masks, self.height, self.width)
+        if self.augment is None:
+            return frames, masks
         # Without this, the library repeats one random stream in all workers and all epochs.
-        self.steps.set_random_seed(seed)
-        if masks is None:
-            return np.ascontiguousarray(self.steps(images=frames)["images"]), None
-        # The two may differ in size until they are resized, which the library would refuse.
-        masks = resize_masks(masks, self.height, self.width)
-        result = self.steps(images=resize_frames(frames, self.height, self.width), masks=masks)
-        return np.ascontiguousarray(result["images"]), np.ascontiguousarray(result["masks"])
+        self.augment.set_random_seed(seed)
+        # The frames are given as one tall picture, without a copy: all steps work within rows or on pixels.
+        result = self.augment(image=frames.reshape(-1, *frames.shape[2:]), mask=_tall(masks))
+        frames = np.asarray(result["image"]).reshape(frames.shape)
+        return frames, None if masks is None else np.asarray(result["mask"]).reshape(masks.shape)
+
+
+def _tall(masks: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+    return None if masks is None else masks.reshape(-1, masks.shape[2])
 
 
 class ResizeClip(A.DualTransform):
