@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def build(plain: Plain) -> Run:
     from lightvid.checkpoint_io import AtomicCheckpointIO
 
     (trainer_parser, trainer_values), (parser, values) = _parse(plain)
-    built = _make(lambda: parser.instantiate(values), plain)
+    built = _make(lambda: parser.instantiate(values))
     options = {
         **vars(trainer_parser.instantiate(trainer_values).trainer),
         "callbacks": _values(built, "callbacks"),
@@ -57,21 +58,22 @@ def build(plain: Plain) -> Run:
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
     plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
-    trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}), plain)
+    trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}))
     return Run(built.task, built.data, trainer)
 
 
-def _make(constructor: Callable[[], Any], plain: Plain) -> Any:
+def _make(constructor: Callable[[], Any]) -> Any:
     """Construct, and answer what a constructor refuses in one line."""
     try:
         return constructor()
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, LightvidError):
-                raise cause from error
-            cause = cause.__cause__ or cause.__context__
-        raise ConfigurationError(_one_line(str(error), plain)) from error
+        # jsonargparse wraps what a constructor raises, several times over.
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(cause)
+        if ours := [cause for cause in causes if isinstance(cause, LightvidError)]:
+            raise ours[0] from error
+        raise ConfigurationError(f"{type(causes[-1]).__name__}: {' '.join(str(causes[-1]).split())}") from error
 
 
 def _parse(plain: Plain) -> list[tuple[ArgumentParser, Namespace]]:
@@ -119,26 +121,34 @@ def _values(built: Any, section: str) -> list[Any]:
 
 def _one_line(message: str, plain: Plain) -> str:
     """Reduce jsonargparse's nested report to its deepest finding, and add the nearest valid key to a misspelt one."""
-    path: list[tuple[int, str]] = []
-    leaf, leaf_path, leaf_depth = message.splitlines()[0], [""], -1
-    for line in message.splitlines():
-        depth = len(line) - len(line.lstrip())
-        text = line.strip().removeprefix("- ")
-        if text.startswith(("Given value", "Subtypes", "Errors:", "Does not validate", "Problem with given")):
-            continue
-        path = [step for step in path if step[0] < depth]
-        if match := re.match(r'Parser key "([^"]+)":', text):
-            path.append((depth, match[1]))
-        elif depth > leaf_depth:
-            leaf, leaf_path, leaf_depth = text, [key for _, key in path], depth
-    key = ".".join(leaf_path)
-    if match := re.search(r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", leaf):
+    key = ".".join(re.findall(r'Parser key "([^"]+)":', message))
+    if match := re.search(
+        r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message
+    ):
         owner, option = (key, match[1]) if match[1] else (match[2], match[3])
         return f"unknown key '{short_key(owner)}.{option}': {nearest(option, _valid_options(owner, plain))}"
-    if match := re.search(r"Expected a (.+?)\. Got value: (.*)", leaf):
-        wanted = re.sub(r"<class '([^']+)'>", r"\1", match[1]).replace("typing.", "")
-        return f"'{short_key(key)}': expected {wanted}, got '{match[2]}'"
-    return f"'{short_key(key)}': {leaf}" if key else leaf
+    finding = _finding(message)
+    kinds = [kind for kind in re.findall(r"Expected an? (.+?)(?:\. Got value|$)", finding, re.M) if "path" not in kind]
+    kinds += [f"a class_path of a {kind}" for kind in re.findall(r"Not a valid subclass of (\w+)", finding)]
+    if not kinds:
+        lines = [line.strip().removeprefix("- ") for line in finding.splitlines()]
+        cause = next((line for line in reversed(lines) if line and not line.startswith("Problem with given")), message)
+        return f"'{short_key(key)}': {cause}" if key else cause
+    names = [re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>|(?:typing|collections\.abc)\.", r"\1", kind) for kind in kinds]
+    expected = " or ".join(dict.fromkeys("null" if name == "NoneType" else name for name in names))
+    got = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value: .*)?$", finding, re.M)
+    return f"'{short_key(key)}': expected {expected}" + (f", got '{got[1]}'" if got else "")
+
+
+def _finding(message: str) -> str:
+    """The part of a nested report that is about its innermost key: what is indented below it."""
+    lines = message.splitlines()
+    last = max((index for index, line in enumerate(lines) if 'Parser key "' in line), default=-1)
+    if last < 0:
+        return message
+    depth = len(lines[last]) - len(lines[last].lstrip())
+    below = itertools.takewhile(lambda line: not line or len(line) - len(line.lstrip()) > depth, lines[last + 1 :])
+    return "\n".join([lines[last].rpartition('":')[2], *below])
 
 
 def _valid_options(owner: str, plain: Plain) -> list[str]:
