@@ -44,6 +44,9 @@ class RunWandbLogger(WandbLogger):
     """W&B in the run folder.
 
     Args:
+        save_dir: the run folder.
+        project: W&B project.
+        name: of the run there.
         mode: `auto` is `online` for a user who is logged in and `offline` otherwise; offline runs are sent later with
             `wandb sync`. `disabled` writes nothing.
     """

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytorch_lightning as pl
+import wandb
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -64,6 +65,7 @@ def train(arguments: Sequence[str]) -> Path:
     best = folder / "checkpoints" / "best.ckpt"
     _validate(run, best if best.exists() else None)
     _report(run, folder)
+    wandb.finish()  # or the next run of this process would be written into the same W&B run
     return folder
 
 

@@ -52,7 +52,17 @@ def test_a_run_leaves_checkpoints_metrics_pictures_and_a_table(tiny, capsys):
     media = [path.suffix for path in (run / "wandb").rglob("media/**/*") if path.is_file()]
     assert media.count(".png") >= 2
     assert media.count(".mp4") >= 2
-    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
+    (record,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for written in (
+        b"loss/hole",
+        b"val/hole_psnr",
+        b"val/pictures",
+        b"val/video",
+        b"adversarial_weight",
+        b"reversible",
+    ):
+        assert written in content, written
 
 
 def test_a_checkpoint_of_ours_loads_through_lightning_and_through_lightvid(tiny):
