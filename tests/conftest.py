@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is decorated: they run on the CPU
 os.environ["WANDB_MODE"] = "disabled"  # a test that reads W&B files back asks for mode=offline itself
 os.environ.setdefault("WANDB_SILENT", "true")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lightvid import networks
 from lightvid.building import build, check
 from lightvid.configuration import compose, compose_linked, load_yaml, save
 from lightvid.errors import ConfigurationError, LightvidError
@@ -59,10 +60,37 @@ def test_fast_sttn_differs_from_sttn_where_its_paper_does():
     assert plain["trainer"]["max_steps"] == 215_000
 
 
-def test_published_networks_have_the_published_parameter_counts():
-    task = build(compose(with_root(["paper=sttn"]))).task
-    assert sum(p.numel() for p in task.network.parameters()) == 16_556_163
-    assert sum(p.numel() for p in task.discriminator.parameters()) == 17_832_256
+@pytest.mark.parametrize(
+    ("paper", "generator", "discriminator"),
+    [
+        ("sttn", 16_556_163, 17_832_256),
+        ("dstt", 34_529_155, 4_461_728),
+        ("fuseformer", 36_591_299, 4_461_728),
+    ],
+)
+def test_published_networks_have_the_published_parameter_counts(paper, generator, discriminator):
+    task = build(compose(with_root([f"paper={paper}"]))).task
+    assert sum(p.numel() for p in task.network.parameters()) == generator
+    assert sum(p.numel() for p in task.discriminator.parameters()) == discriminator
+
+
+@pytest.mark.parametrize("paper", ["dstt", "fuseformer"])
+def test_recipes_and_presets_describe_the_same_network(paper):
+    task = build(compose(with_root([f"paper={paper}"]))).task
+    preset = getattr(networks, paper)()
+    assert {name: p.shape for name, p in task.network.named_parameters()} == {
+        name: p.shape for name, p in preset.named_parameters()
+    }
+    mine, published = task.network.backbone.blocks, preset.backbone.blocks
+    assert [type(block.mixer) for block in mine] == [type(block.mixer) for block in published]
+    assert {block.residual_from_norm for block in mine} == {block.residual_from_norm for block in published}
+
+
+def test_a_published_network_may_get_another_residual_scheme_by_name():
+    backbone = compose(with_root(["paper=dstt", "backbone=reversible"]))["backbone"]["init_args"]
+    assert backbone["residual"] == "reversible"
+    assert not backbone["residual_from_norm"]
+    assert len(backbone["mixer"]) == 2
 
 
 def test_overrides_may_leave_out_init_args_and_follow_references():
@@ -80,6 +108,26 @@ def test_one_size_reaches_all_who_use_it():
 def test_several_backbone_files_are_merged_in_order():
     assert compose(["backbone=fast_sttn,reversible"])["backbone"]["init_args"]["residual"] == "reversible"
     assert compose(["backbone=additive checkpoint"])["backbone"]["init_args"]["residual"] == "checkpoint"
+
+
+def test_mixers_that_take_turns_replace_a_single_one_and_the_other_way_round():
+    turns = compose(["backbone=decoupled,reversible", "backbone.mixer.0.zones=3"])["backbone"]["init_args"]
+    assert [mixer["class_path"].rpartition(".")[2] for mixer in turns["mixer"]] == [
+        "TemporalAttention",
+        "SpatialAttention",
+    ]
+    assert turns["mixer"][0]["init_args"] == {"heads": 4, "zones": 3}
+    single = compose(["backbone=decoupled,full"])["backbone"]["init_args"]["mixer"]
+    assert single == {"class_path": "lightvid.attention.FullAttention", "init_args": {"heads": 4}}
+
+
+def test_a_list_is_overridden_by_number_only():
+    for step in ("heads", "2.heads"):
+        with pytest.raises(
+            ConfigurationError, match=f"number of a list's element, 0 to 1, in place of '{step[0]}"
+        ) as caught:
+            compose(["backbone=decoupled", f"backbone.mixer.{step}=2"])
+        assert "\n" not in str(caught.value)
 
 
 def test_another_class_starts_without_the_arguments_of_the_former():

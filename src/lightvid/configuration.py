@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationKeyError,
     InterpolationResolutionError,
@@ -180,7 +180,7 @@ def _compose_groups(choices: dict[str, str]) -> DictConfig:
 
 
 def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
-    """Merge a file over a tree; where it names another class, the arguments of the former class go."""
+    """Merge a file over a tree; where it names another class, or a list of them, what was there goes."""
     tree = copy.deepcopy(tree)
     _forget_arguments(tree, layer)
     return _as_mapping(OmegaConf.merge(tree, layer))
@@ -189,7 +189,9 @@ def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
 def _forget_arguments(tree: DictConfig, layer: DictConfig) -> None:
     for key, value in layer.items_ex(resolve=False):
         below = None if OmegaConf.is_interpolation(tree, str(key)) else tree.get(key)
-        if isinstance(value, DictConfig) and isinstance(below, DictConfig):
+        if {type(value), type(below)} == {DictConfig, ListConfig}:
+            del tree[key]
+        elif isinstance(value, DictConfig) and isinstance(below, DictConfig):
             named = value.get("class_path"), below.get("class_path")
             if all(named) and named[0] != named[1]:
                 below["init_args"] = {}
@@ -220,7 +222,7 @@ def _as_mapping(tree: Any) -> DictConfig:
 
 
 def _override(tree: DictConfig, key: str, value: str) -> None:
-    """Set one value, stepping through `init_args` and references such as `${backbone}` on the way."""
+    """Set one value, stepping through lists, `init_args` and references such as `${backbone}` on the way."""
     node: Any = tree
     steps = key.split(".")
     walked: list[str] = []
@@ -231,6 +233,14 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
                 node["init_args"] = {}
             node = node["init_args"]
             walked.append("init_args")
+        if isinstance(node, ListConfig):
+            element = _element(node, step, key)
+            if last:
+                node[int(step)] = _parse_value(key, value)
+                return
+            node = element
+            walked.append(step)
+            continue
         if not isinstance(node, DictConfig):
             raise ConfigurationError(f"'{key}': '{'.'.join(steps[:depth])}' is a single value and has no key '{step}'")
         if step not in node and not _may_be_new(walked, steps[depth:]):
@@ -248,6 +258,14 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
                 node[step] = {}
             node = node[step]
         walked.append(step)
+
+
+def _element(node: ListConfig, step: str, key: str) -> Any:
+    if step.isdigit() and int(step) < len(node):
+        return node[int(step)]
+    raise ConfigurationError(
+        f"'{key}': expected the number of a list's element, 0 to {len(node) - 1}, in place of '{step}'"
+    )
 
 
 def _parse_value(key: str, value: str) -> Any:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 
 def saved_bytes(function: Callable[[], object], *, exclude: Iterable[Tensor] = ()) -> int:
@@ -73,7 +73,11 @@ class _AllocationCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for storage in _storages((args, kwargs)):
             self._follow(storage, 0)
-        result = func(*args, **(kwargs or {}))
+        if func.namespace == "lightvid":
+            with self:  # what an operator of this library holds while it works counts, too
+                result = _call_implementation(func, args, kwargs or {})
+        else:
+            result = func(*args, **(kwargs or {}))
         for storage in _storages(result):
             self._follow(storage, storage.nbytes())
         self.peak = max(self.peak, self.live)
@@ -100,10 +104,34 @@ class _FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if formula := flop_registry.get(func._overloadpacket):
+        if func.namespace == "lightvid":
+            with self:
+                result = _call_implementation(func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if formula := flop_registry.get(packet) or _CPU_ATTENTION_FLOPS.get(packet):
             self.total += formula(*args, **kwargs, out_val=result)
         return result
+
+
+def _call_implementation(func: Any, args: Any, kwargs: Any) -> Any:
+    """Go to the operator's implementation for its device directly: a plain call would come back to the counter."""
+    device = next(leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+    keys = {"meta": torch._C.DispatchKey.Meta, "cuda": torch._C.DispatchKey.CUDA}
+    key = keys.get(device.type, torch._C.DispatchKey.CPU)
+    return func.redispatch(torch._C.DispatchKeySet(key), *args, **kwargs)
+
+
+# PyTorch has formulas for CUDA's attention kernels only.
+_CPU_ATTENTION_FLOPS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, v, *_, **__: sdpa_flop_count(q.shape, k.shape, v.shape)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad.shape, q.shape, k.shape, v.shape)
+    ),
+}
 
 
 def _storages(tree: Any) -> list[torch.UntypedStorage]:

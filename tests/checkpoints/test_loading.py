@@ -9,6 +9,7 @@ import torch
 from lightvid.attention import PatchAttention
 from lightvid.checkpoints import CheckpointReport, load
 from lightvid.checkpoints.building import build
+from lightvid.checkpoints.report import fill
 from lightvid.errors import CheckpointError
 from lightvid.networks import TPatchGAN, sttn
 
@@ -110,7 +111,7 @@ def test_options_reach_the_network():
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     assert "did you mean sttn?" in error_of("stnn", {})
-    assert "choose one of sttn, t_patchgan" in error_of("xyz", {})
+    assert "choose one of dstt, fuseformer, sttn, t_patchgan" in error_of("xyz", {})
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -229,3 +230,27 @@ def test_arguments_that_a_class_does_not_take_are_named():
     assert "InpaintingGenerator: got an unexpected keyword argument 'depth'" in error_of("sttn", content)
     del arguments["depth"], arguments["stem"]
     assert "missing a required argument: 'stem'" in error_of("sttn", content)
+
+
+def test_mixers_that_take_turns_come_back_from_a_runs_checkpoint():
+    temporal = {"class_path": "lightvid.attention.TemporalAttention", "init_args": {"heads": 2, "zones": 3}}
+    spatial = {"class_path": "lightvid.attention.SpatialAttention", "init_args": {"heads": 2}}
+    content, _ = run_checkpoint(network=generator_tree(mixer=[temporal, spatial], blocks=3))
+    mixers = [block.mixer for block in load("sttn", content).backbone.blocks]
+    assert [type(mixer).__name__ for mixer in mixers] == ["TemporalAttention", "SpatialAttention", "TemporalAttention"]
+    assert mixers[0].zones == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "like"), [((8, 3, 3, 3), (8, 27)), ((1, 1, 6, 5), (2, 3, 5)), ((8, 4, 1, 1), (8, 4))]
+)
+def test_a_tensor_fits_where_neighbouring_dimensions_are_joined(shape, like):
+    network = torch.nn.ParameterDict({"weight": torch.zeros(like)})
+    tensor = torch.rand(shape)
+    fill(network, {"weight": tensor}, "file")
+    assert torch.equal(network["weight"].flatten(), tensor.flatten())
+
+
+def test_a_tensor_of_as_many_numbers_in_another_arrangement_is_refused():
+    with pytest.raises(CheckpointError, match=r"weight has the shape \(4, 6\), the network expects \(6, 4\)"):
+        fill(torch.nn.ParameterDict({"weight": torch.zeros(6, 4)}), {"weight": torch.zeros(4, 6)}, "file")

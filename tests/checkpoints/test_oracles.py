@@ -23,12 +23,12 @@ def formula():
     return module
 
 
-def recorded(name, formula):
+def recorded(name, formula, gain=1.0):
     """The published names with their formula weights, and what was recorded."""
     shapes = json.loads((ORACLES / f"{name}.json").read_text())["state_dict"]
     arrays = {key: torch.from_numpy(value) for key, value in np.load(ORACLES / f"{name}.npz").items()}
     weights = {
-        key: arrays[key] if key in arrays else formula.tensor_for(key, tuple(shape), gain=0.75)
+        key: arrays[key] if key in arrays else formula.tensor_for(key, tuple(shape), gain=gain)
         for key, shape in shapes.items()
     }
     return weights, arrays["output"]
@@ -39,9 +39,12 @@ def assert_close(result, expected):
     assert (result - expected).abs().max() <= 1e-3 * expected.std()
 
 
-def test_sttn(formula):
-    weights, expected = recorded("sttn_generator", formula)
-    network = load("sttn", {"netG": weights})
+@pytest.mark.parametrize(
+    ("name", "container", "gain"), [("sttn", "netG", 0.75), ("dstt", "netG", 1), ("fuseformer", None, 1)]
+)
+def test_generator(name, container, gain, formula):
+    weights, expected = recorded(f"{name}_generator", formula, gain)
+    network = load(name, {container: weights} if container else weights)
     assert network.checkpoint_report.complete
     frames, masks = formula.video(3, 240, 432, 1), formula.holes(3, 240, 432, 2)
     with torch.inference_mode():
@@ -50,7 +53,7 @@ def test_sttn(formula):
 
 
 def test_t_patchgan(formula):
-    weights, expected = recorded("sttn_discriminator", formula)
+    weights, expected = recorded("sttn_discriminator", formula, gain=0.75)
     network = load("t_patchgan", {"netD": weights})
     assert network.checkpoint_report.complete
     with torch.inference_mode():

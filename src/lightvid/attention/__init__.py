@@ -1,5 +1,7 @@
 """Token mixers: `(B, T, H, W, C) -> (B, T, H, W, C)`, one file per mechanism."""
 
+from lightvid.attention.decoupled import SpatialAttention, TemporalAttention
+from lightvid.attention.full import FullAttention
 from lightvid.attention.patch import PatchAttention
 
-__all__ = ["PatchAttention"]
+__all__ = ["FullAttention", "PatchAttention", "SpatialAttention", "TemporalAttention"]

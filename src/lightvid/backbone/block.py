@@ -19,6 +19,7 @@ class Block(nn.Module):
         mixer: makes the mixer, called as `mixer(tokens, holes)`.
         feed_forward: makes the feed-forward, called as `feed_forward(tokens)`.
         norm: LayerNorm over the channels before each of both ("pre"), or nothing.
+        residual_from_norm: see `SpatioTemporalTransformer`.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Block(nn.Module):
         mixer: Callable[[int], nn.Module],
         feed_forward: Callable[[int], nn.Module],
         norm: Literal["none", "pre"],
+        residual_from_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.residual_from_norm = residual_from_norm
         self.mixer_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
         self.mixer = mixer(width)
         self.feed_forward_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
@@ -36,7 +39,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
         """The additive block: `x + mix(x)`, then `x + feed(x)`."""
-        x = x + self.mix(x, holes)
+        normed = self.mixer_norm(x)
+        x = (normed if self.residual_from_norm else x) + self.mixer(normed, holes)
         return x + self.feed(x)
 
     def mix(self, x: Tensor, holes: Tensor | None) -> Tensor:

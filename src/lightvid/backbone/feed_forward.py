@@ -7,7 +7,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightvid.errors import ConfigurationError
-from lightvid.ops import map_frames, maps_to_tokens, tokens_to_maps
+from lightvid.ops import cast_for_autocast, map_frames, maps_to_tokens, tokens_to_maps
+
+
+class MLP(nn.Module):
+    """Two linear layers with a ReLU between them, token by token (Vaswani et al., NeurIPS 2017; DSTT; VisTR).
+
+    Args:
+        channels: width of the tokens.
+        hidden: width between the layers; by default four times `channels`.
+    """
+
+    def __init__(self, channels: int, *, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or 4 * channels
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens `(B, T, H, W, C)` to the same shape."""
+        x = cast_for_autocast(x)
+        return self.linear2(F.relu(self.linear1(x), inplace=True))
 
 
 class ConvFeedForward(nn.Module):

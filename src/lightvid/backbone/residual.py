@@ -22,7 +22,10 @@ def additive(blocks: Iterable[Block], x: Tensor, holes: Tensor | None, *, overwr
     """
     owned = overwrite_x
     for block in blocks:
-        x = _add(x, block.mix(x, holes), in_place=owned)
+        normed = block.mixer_norm(x)
+        if block.residual_from_norm:
+            x, owned = normed, True
+        x = _add(x, block.mixer(normed, holes), in_place=owned)
         x = _add(x, block.feed(x), in_place=True)
         owned = True
     return x

@@ -28,15 +28,18 @@ class SpatioTemporalTransformer(nn.Module):
     Args:
         channels: width of the tokens.
         blocks: number of blocks.
-        mixer: makes a block's token mixer from its width.
+        mixer: makes a block's token mixer from its width; several take turns, block by block.
         feed_forward: makes a block's feed-forward from its width.
         norm: LayerNorm before each mixer and feed-forward ("pre"), or none, as published for STTN.
         residual: "additive"; "checkpoint", the same with only each block's input kept for the backward pass;
             "reversible", two full-width streams that both start as the input and end as their mean, with nothing kept
             per block (FastSTTN, Escher et al., SIBGRAPI 2021, Eq. 3-6); "reversible_split", two streams of half the
             channels each, as FastSTTN's published network has them. Reversible streams are at least float32.
+        residual_from_norm: let the skip connection around a mixer start from what LayerNorm gives, not from what enters
+            the block: so DSTT was released, unlike its paper's figure. For the additive schemes only.
         recompute: whether the reversible schemes rebuild their activations; False computes the same function in plain
             autograd, faster and with memory that grows with depth.
+        positions: adds positions to the tokens that enter, such as `LearnedPositions`.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class SpatioTemporalTransformer(nn.Module):
         channels: int,
         *,
         blocks: int = 8,
-        mixer: Callable[[int], nn.Module] = PatchAttention,
+        mixer: Callable[[int], nn.Module] | list[Callable[[int], nn.Module]] = PatchAttention,
         feed_forward: Callable[[int], nn.Module] = ConvFeedForward,
         norm: Norm = "none",
         residual: Residual = "additive",
+        residual_from_norm: bool = False,
         recompute: bool = True,
+        positions: nn.Module | None = None,
     ) -> None:
         super().__init__()
         for name, value, choices in (("residual", residual, get_args(Residual)), ("norm", norm, get_args(Norm))):
@@ -58,11 +63,21 @@ class SpatioTemporalTransformer(nn.Module):
             raise ConfigurationError(f"a backbone needs at least one block, got blocks={blocks}")
         if residual == "reversible_split" and channels % 2:
             raise ConfigurationError(f"reversible_split halves the channels: {channels} is odd")
+        if residual_from_norm and (norm == "none" or residual.startswith("reversible")):
+            raise ConfigurationError(
+                f"residual_from_norm needs norm=pre and an additive scheme, got norm={norm}, residual={residual}"
+            )
+        mixers = mixer if isinstance(mixer, list) else [mixer]
+        if not mixers:
+            raise ConfigurationError("mixer is an empty list: name at least one")
         self.channels = channels
         self.residual = residual
         self.recompute = recompute
         width = channels // 2 if residual == "reversible_split" else channels
-        self.blocks = nn.ModuleList(Block(width, mixer, feed_forward, norm) for _ in range(blocks))
+        self.positions = positions
+        self.blocks = nn.ModuleList(
+            Block(width, mixers[index % len(mixers)], feed_forward, norm, residual_from_norm) for index in range(blocks)
+        )
 
     def forward(self, x: Tensor, holes: Tensor | None = None, *, overwrite_x: bool = False) -> Tensor:
         """Transform tokens.
@@ -78,6 +93,8 @@ class SpatioTemporalTransformer(nn.Module):
         if x.dim() != 5 or x.shape[-1] != self.channels:
             raise ValueError(f"expected tokens (B, T, H, W, {self.channels}), got {tuple(x.shape)}")
         blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        if self.positions is not None:
+            x, overwrite_x = self.positions(x), True
         if self.residual == "checkpoint" and torch.is_grad_enabled():
             return checkpointed(blocks, x, holes)
         if self.residual in ("additive", "checkpoint"):

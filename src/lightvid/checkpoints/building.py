@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -19,8 +19,8 @@ PACKAGES = ("lightvid.attention", "lightvid.backbone", "lightvid.heads", "lightv
 def build(tree: Mapping[str, Any]) -> nn.Module:
     """Build a module from nested `{class_path, init_args}`.
 
-    Only modules of this library are built: a checkpoint may come from anywhere. An argument whose annotation is a
-    callable receives a factory, not a module.
+    Only modules of this library are built: a checkpoint may come from anywhere. An argument that may be a callable
+    receives a factory, not a module.
 
     Raises:
         CheckpointError: another class, a class that does not exist, or arguments that it does not take.
@@ -37,17 +37,22 @@ def _factory(tree: Mapping[str, Any]) -> partial[nn.Module]:
     """A class with the arguments that the tree gives."""
     cls = _find(str(tree.get("class_path")))
     hints = get_type_hints(cls.__init__)
-    arguments = {}
-    for name, value in (tree.get("init_args") or {}).items():
-        if isinstance(value, Mapping) and "class_path" in value:
-            is_factory = get_origin(hints.get(name)) is collections.abc.Callable
-            value = _factory(value) if is_factory else build(value)
-        arguments[name] = value
+    arguments = {name: _argument(value, hints.get(name)) for name, value in (tree.get("init_args") or {}).items()}
     try:
         inspect.signature(cls).bind_partial(**arguments)  # a factory's caller gives the rest
     except TypeError as error:
         raise CheckpointError(f"the checkpoint's configuration of {cls.__name__}: {error}") from None
     return partial(cls, **arguments)
+
+
+def _argument(value: Any, hint: Any) -> Any:
+    """A module, a factory where the annotation asks for a callable, a list of these, or the value as it is."""
+    if isinstance(value, list):
+        return [_argument(element, hint) for element in value]
+    if not (isinstance(value, Mapping) and "class_path" in value):
+        return value
+    is_factory = collections.abc.Callable in {get_origin(kind) for kind in (hint, *get_args(hint))}
+    return _factory(value) if is_factory else build(value)
 
 
 def _find(path: str) -> type[nn.Module]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightvid.checkpoints import sttn, t_patchgan
+from lightvid.checkpoints import dstt, fuseformer, sttn, t_patchgan
 from lightvid.checkpoints.building import build
 from lightvid.checkpoints.reading import Tensors, read, tensors_of
 from lightvid.checkpoints.report import CheckpointReport, fill
@@ -19,7 +19,7 @@ from lightvid.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
-FORMATS: dict[str, ModuleType] = {"sttn": sttn, "t_patchgan": t_patchgan}
+FORMATS: dict[str, ModuleType] = {"dstt": dstt, "fuseformer": fuseformer, "sttn": sttn, "t_patchgan": t_patchgan}
 
 # The configuration in checkpoints of this project's runs.
 CONFIGURATION = "lightvid_config"
@@ -31,8 +31,9 @@ def load(name: str, source: str | Path | Mapping[str, Any], **options: Any) -> n
     Nothing in a file is ever executed. What matched is logged, and attached as `network.checkpoint_report`.
 
     Args:
-        name: "sttn" (the generator) or "t_patchgan" (the discriminator). For a run's checkpoint it chooses the part,
-            and the network is the one that the run's configuration describes; an averaged generator is preferred.
+        name: "sttn", "dstt" or "fuseformer" (generators), or "t_patchgan" (the discriminator). For a run's checkpoint
+            it chooses the part, and the network is the one that the run's configuration describes; an averaged
+            generator is preferred.
         source: a file, or what such a file holds.
         **options: of the network (see `lightvid.networks`), for published checkpoints.
 

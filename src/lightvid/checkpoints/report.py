@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -42,7 +42,8 @@ def fill(
 
     Args:
         network: changed in place.
-        tensors: by their names in the file. A 1x1 convolution's weight also fits a linear layer.
+        tensors: by their names in the file. Neighbouring dimensions may be joined in one of both: a convolution's
+            weight fits the linear layer on its patches.
         source: what to call the file in messages.
         names: name in the file -> name in the network; None where they are the same.
 
@@ -64,10 +65,20 @@ def fill(
 
 
 def _reshape(name: str, tensor: Tensor, like: Tensor, source: str) -> Tensor:
-    if tensor.shape == (*like.shape, 1, 1):
-        return tensor.view(like.shape)
-    if tensor.shape != like.shape:
+    if tensor.shape != like.shape and not (_joins(tensor.shape, like.shape) or _joins(like.shape, tensor.shape)):
         raise CheckpointError(
             f"{source}: {name} has the shape {tuple(tensor.shape)}, the network expects {tuple(like.shape)}"
         )
-    return tensor
+    return tensor.reshape(like.shape)
+
+
+def _joins(finer: Sequence[int], coarser: Sequence[int]) -> bool:
+    """Whether the coarser shape is the finer one with neighbouring dimensions joined."""
+    sizes = [size for size in finer if size != 1]
+    for size in coarser:
+        joined = 1
+        while joined < size and sizes:
+            joined *= sizes.pop(0)
+        if joined != size:
+            return False
+    return not sizes

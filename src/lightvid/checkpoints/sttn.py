@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightvid.checkpoints.naming import expand
 from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import InpaintingGenerator, sttn
 
@@ -37,7 +38,4 @@ def create(tensors: Tensors, **options: Any) -> InpaintingGenerator:
 
 def names(network: InpaintingGenerator) -> dict[str, str]:
     """Published name -> name in the network."""
-    layers = dict(_ENDS)
-    for index in range(len(network.backbone.blocks)):
-        layers |= {f"transformer.{index}.{name}": f"backbone.blocks.{index}.{mine}" for name, mine in _BLOCK.items()}
-    return {f"{name}.{kind}": f"{mine}.{kind}" for name, mine in layers.items() for kind in ("weight", "bias")}
+    return expand(_ENDS, _BLOCK, len(network.backbone.blocks))

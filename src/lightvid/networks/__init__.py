@@ -2,6 +2,6 @@
 
 from lightvid.networks.discriminator import TPatchGAN
 from lightvid.networks.generator import InpaintingGenerator, InpaintingOutput
-from lightvid.networks.presets import fast_sttn, sttn
+from lightvid.networks.presets import dstt, fast_sttn, fuseformer, sttn
 
-__all__ = ["InpaintingGenerator", "InpaintingOutput", "TPatchGAN", "fast_sttn", "sttn"]
+__all__ = ["InpaintingGenerator", "InpaintingOutput", "TPatchGAN", "dstt", "fast_sttn", "fuseformer", "sttn"]

@@ -30,9 +30,9 @@ class InpaintingGenerator(nn.Module):
     """Fill the holes of a clip of any size.
 
     Args:
-        stem: frames `(B, T, 3, H, W)` to tokens `(B, T, H / 4, W / 4, C)`.
+        stem: frames `(B, T, 3, H, W)` to a `StemOutput`, tokens `(B, T, h, w, C)` and features for the head.
         backbone: tokens to tokens.
-        head: tokens to frames in [-1, 1].
+        head: tokens and the stem's features to frames in [-1, 1].
         mask_input: give the stem the masks as a fourth plane. The published networks see only the frames, where a hole
             looks like grey.
         init: "published" draws all weights from N(0, 0.02), "default" leaves PyTorch's initialisation.
@@ -74,11 +74,11 @@ class InpaintingGenerator(nn.Module):
         _check(masked_frames, masks, local_frames)
         height, width = masked_frames.shape[-2:]
         frames, masks = _pad(masked_frames), _pad(masks)
-        tokens = self.stem(torch.cat((frames, masks.to(frames)), dim=2) if self.mask_input else frames)
+        tokens, features = self.stem(torch.cat((frames, masks.to(frames)), dim=2) if self.mask_input else frames)
         holes = F.interpolate(masks.flatten(0, 1).float(), size=tokens.shape[2:4]).squeeze(1)
         # The tokens are not needed again: without gradients, the backbone works in their memory.
         tokens = self.backbone(tokens, holes.unflatten(0, masks.shape[:2]), overwrite_x=True)
-        return InpaintingOutput(self.head(tokens)[..., :height, :width])
+        return InpaintingOutput(self.head(tokens, features)[..., :height, :width])
 
 
 def _pad(x: Tensor) -> Tensor:

@@ -1,7 +1,20 @@
 """Parameter-free tensor operations."""
 
+from lightvid.ops.attention import fused_attention
 from lightvid.ops.chunking import map_frames
 from lightvid.ops.layout import maps_to_tokens, tokens_to_maps
 from lightvid.ops.precision import cast_for_autocast, without_autocast
+from lightvid.ops.soft_split import PatchGrid, overlap_count, soft_composition, soft_split
 
-__all__ = ["cast_for_autocast", "map_frames", "maps_to_tokens", "tokens_to_maps", "without_autocast"]
+__all__ = [
+    "PatchGrid",
+    "cast_for_autocast",
+    "fused_attention",
+    "map_frames",
+    "maps_to_tokens",
+    "overlap_count",
+    "soft_composition",
+    "soft_split",
+    "tokens_to_maps",
+    "without_autocast",
+]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightvid.errors import ConfigurationError
 from lightvid.ops import map_frames, maps_to_tokens
+from lightvid.stems.output import StemOutput
 
 
 class ConvStem(nn.Module):
@@ -20,26 +21,31 @@ class ConvStem(nn.Module):
 
     def __init__(self, channels: int = 256, *, inputs: int = 3, recompute: bool = False) -> None:
         super().__init__()
-        if channels % 4:
-            raise ConfigurationError(f"the stem's channels must be divisible by 4, got {channels}")
         self.channels = channels
         self.inputs = inputs
         self.recompute = recompute
-        self.layers = nn.Sequential(
-            nn.Conv2d(inputs, channels // 4, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(channels // 4, channels // 4, 3, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(channels // 2, channels, 3, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+        self.layers = quarter_layers(inputs, channels)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> StemOutput:
         """Frames `(B, T, inputs, H, W)` to tokens `(B, T, ceil(H / 4), ceil(W / 4), C)`."""
         maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
-        return maps_to_tokens(maps, len(frames))
+        return StemOutput(maps_to_tokens(maps, len(frames)))
 
     def _encode(self, frames: Tensor) -> Tensor:
         return self.layers(frames.contiguous(memory_format=torch.channels_last))
+
+
+def quarter_layers(inputs: int, channels: int) -> nn.Sequential:
+    """The layers that all published inpainting networks begin with: `(N, inputs, H, W)` to `(N, C, H / 4, W / 4)`."""
+    if channels % 4:
+        raise ConfigurationError(f"the stem's channels must be divisible by 4, got {channels}")
+    return nn.Sequential(
+        nn.Conv2d(inputs, channels // 4, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(channels // 4, channels // 4, 3, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(channels // 4, channels // 2, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(channels // 2, channels, 3, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+    )
