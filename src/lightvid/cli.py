@@ -50,6 +50,9 @@ def main() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "Tip:" not in record.getMessage()
     )
+    logger = logging.getLogger("lightvid")
+    logger.setLevel(logging.WARNING if int(os.environ.get("LOCAL_RANK", "0")) else logging.INFO)
+    logger.addHandler(logging.StreamHandler())
     try:
         _command(arguments[0])(arguments[1:])
     except LightvidError as error:
