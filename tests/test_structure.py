@@ -23,7 +23,7 @@ def imports(file: Path) -> set[str]:
 @pytest.mark.parametrize("floor", FLOORS)
 def test_a_floor_imports_only_what_lies_below_it(floor):
     above = {f"lightvid.{name}" for name in FLOORS[FLOORS.index(floor) + 1 :]}
-    for file in (LIBRARY / floor).glob("*.py"):
+    for file in (LIBRARY / floor).rglob("*.py"):
         found = {".".join(name.split(".")[:2]) for name in imports(file)}
         assert not found & above, file
         assert not {name.split(".")[0] for name in found} & {*LIGHTNING, "torchvision"}, file
