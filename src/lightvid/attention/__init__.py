@@ -1,7 +1,8 @@
 """Token mixers: `(B, T, H, W, C) -> (B, T, H, W, C)`, one file per mechanism."""
 
 from lightvid.attention.decoupled import SpatialAttention, TemporalAttention
+from lightvid.attention.deformable import DeformableAttention
 from lightvid.attention.full import FullAttention
 from lightvid.attention.patch import PatchAttention
 
-__all__ = ["FullAttention", "PatchAttention", "SpatialAttention", "TemporalAttention"]
+__all__ = ["DeformableAttention", "FullAttention", "PatchAttention", "SpatialAttention", "TemporalAttention"]
