@@ -2,7 +2,15 @@
 
 from lightvid.attention.decoupled import SpatialAttention, TemporalAttention
 from lightvid.attention.deformable import DeformableAttention
+from lightvid.attention.focal import FocalAttention
 from lightvid.attention.full import FullAttention
 from lightvid.attention.patch import PatchAttention
 
-__all__ = ["DeformableAttention", "FullAttention", "PatchAttention", "SpatialAttention", "TemporalAttention"]
+__all__ = [
+    "DeformableAttention",
+    "FocalAttention",
+    "FullAttention",
+    "PatchAttention",
+    "SpatialAttention",
+    "TemporalAttention",
+]
