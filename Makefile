@@ -56,6 +56,10 @@ lint: $(VENV)/ready ## ruff and mypy
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/ready ## memory, FLOP and loading speed tables
+bench: $(VENV)/ready ## memory, FLOP and speed tables; ARGS=--quick for a part, DATA_ROOT=/data/DAVIS for real frames
 	$(BIN)/python benchmarks/memory.py $(ARGS)
+	$(BIN)/python benchmarks/mixers.py $(ARGS)
+	$(BIN)/python benchmarks/psal.py $(ARGS) $(if $(DATA_ROOT),--root "$(DATA_ROOT)")
+	$(BIN)/python benchmarks/deformable.py $(ARGS)
+	$(BIN)/python benchmarks/deformable_conv.py
 	$(BIN)/python benchmarks/loading.py $(if $(DATA_ROOT),--root "$(DATA_ROOT)")
