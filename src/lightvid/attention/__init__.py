@@ -5,8 +5,10 @@ from lightvid.attention.deformable import DeformableAttention
 from lightvid.attention.focal import FocalAttention
 from lightvid.attention.full import FullAttention
 from lightvid.attention.patch import PatchAttention
+from lightvid.attention.psal import PSAL
 
 __all__ = [
+    "PSAL",
     "DeformableAttention",
     "FocalAttention",
     "FullAttention",
