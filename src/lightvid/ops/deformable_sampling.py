@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+from lightvid.ops.bags import dots, weighted_sums
 from lightvid.ops.kernels import triton_is_usable
 
 SamplingMode = Literal["trilinear", "per_frame"]
@@ -82,7 +83,7 @@ def _sample_plain(value: Tensor, reference: Tensor, offsets: Tensor, logits: Ten
         for part in _parts(value, offsets):
             points = _Points.of(value, reference, offsets, clip, head, part, dtype)
             weights = points.weights() * logits[clip, part, head].to(dtype).softmax(-1)[:, None, None, None]
-            out[clip, part, head] = _bags(points.cells().flatten(1), cells, weights.flatten(1))
+            out[clip, part, head] = weighted_sums(points.cells().flatten(1), cells, weights.flatten(1))
     return out
 
 
@@ -102,7 +103,7 @@ def _sample_backward_plain(
             gradient = grad[clip, part, head].to(dtype).contiguous()
             indices, weights = points.cells(), points.weights() * attention[:, None, None, None]
             d_cells += _scatter(indices.flatten(1), gradient, weights.flatten(1), len(cells))
-            d_attention, d_position = points.backward(_dots(indices.flatten(1), cells, gradient).view_as(weights))
+            d_attention, d_position = points.backward(dots(indices.flatten(1), cells, gradient).view_as(weights))
             d_logits[clip, part, head] = attention * (d_attention - (attention * d_attention).sum(-1, keepdim=True))
             for axis, size in zip(range(offsets.shape[-1]), _sizes(value), strict=False):
                 d_offset = attention * d_position[axis]
@@ -178,13 +179,8 @@ class _Points(NamedTuple):
         return (along_xy * t.weight).sum(1), (d_x, d_y, (along_xy * t.slope).sum(1))
 
 
-def _bags(indices: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """`out[n] = sum_j weights[n, j] * rows[indices[n, j]]`, without the gathered rows."""
-    return F.embedding_bag(indices, rows, mode="sum", per_sample_weights=weights)
-
-
 def _scatter(indices: Tensor, gradient: Tensor, weights: Tensor, rows: int) -> Tensor:
-    """Gradient of `_bags` to its rows: bags again, one for each row, of the queries that took from it.
+    """Gradient of `weighted_sums` to its source: bags again, one for each row, of the queries that took from it.
 
     Sorting costs less than adding row by row, and the order of the sums is always the same.
     """
@@ -192,17 +188,6 @@ def _scatter(indices: Tensor, gradient: Tensor, weights: Tensor, rows: int) -> T
     start = torch.searchsorted(target, torch.arange(rows, dtype=target.dtype, device=target.device))
     query = order.div(indices.shape[1], rounding_mode="floor")
     return F.embedding_bag(query, gradient, start, mode="sum", per_sample_weights=weights.flatten()[order])
-
-
-def _dots(indices: Tensor, rows: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient of `_bags` to its weights, `gradient[n] . rows[indices[n, j]]`, flat."""
-    queries, per_query = indices.shape
-    count = torch.arange(queries, dtype=indices.dtype, device=indices.device)
-    bag_of_each = count.repeat_interleave(per_query, output_size=indices.numel())
-    # PyTorch's own backward of embedding_bag, by name: below autograd there is no other way to it.
-    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        gradient, rows, indices.flatten(), count * per_query, bag_of_each, 0
-    )
 
 
 def _heads(value: Tensor) -> Iterator[tuple[int, int]]:

@@ -132,21 +132,6 @@ class KeyBags:
         return F.embedding_bag(taken, source, self.starts, mode="sum", per_sample_weights=ordered)
 
 
-def weighted_sums(rows: Tensor, source: Tensor, weights: Tensor) -> Tensor:
-    """`out[i] = sum_k weights[i, k] * source[rows[i, k]]` without the gathered rows: `(n, C)`."""
-    return F.embedding_bag(rows, source, mode="sum", per_sample_weights=weights)
-
-
-def dots(rows: Tensor, source: Tensor, other: Tensor) -> Tensor:
-    """`other[i] . source[rows[i, k]]` without the gathered rows: `(n, K)`."""
-    count = torch.arange(len(rows), dtype=rows.dtype, device=rows.device)
-    bag_of_each = count.repeat_interleave(rows.shape[1], output_size=rows.numel())
-    # PyTorch's own backward of embedding_bag, by name: below autograd there is no other way to it.
-    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        other, source, rows.flatten(), count * rows.shape[1], bag_of_each, 0
-    ).view(rows.shape)
-
-
 def _surround(x: Tensor, radius: Sequence[int], value: float) -> Tensor:
     """Continue `(B, T, H, W, K)` on all sides by a value."""
     t, y, x_ = radius

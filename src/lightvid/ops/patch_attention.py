@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from lightvid.ops.patch_aggregation import KeyBags, WindowCandidates, dots, weighted_sums
+from lightvid.ops.bags import dots, weighted_sums
+from lightvid.ops.patch_aggregation import KeyBags, WindowCandidates
 from lightvid.ops.patch_gradients import cost_gradients
 from lightvid.ops.patches import Patch, Similarity, check_volumes, patch_costs, patch_size
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightvid.ops.patch_aggregation import KeyBags, weighted_sums
+from lightvid.ops.bags import weighted_sums
+from lightvid.ops.patch_aggregation import KeyBags
 from lightvid.ops.patches import COSINE_EPS, PatchVolume, fold_border
 
 
