@@ -5,8 +5,10 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightvid import networks
+from lightvid.attention import DeformableAttention
 from lightvid.building import build, check
 from lightvid.configuration import compose, compose_linked, load_yaml, save
 from lightvid.errors import ConfigurationError, LightvidError
@@ -119,6 +121,20 @@ def test_mixers_that_take_turns_replace_a_single_one_and_the_other_way_round():
     assert turns["mixer"][0]["init_args"] == {"heads": 4, "zones": 3}
     single = compose(["backbone=decoupled,full"])["backbone"]["init_args"]["mixer"]
     assert single == {"class_path": "lightvid.attention.FullAttention", "init_args": {"heads": 4}}
+
+
+def test_a_misspelt_argument_inside_a_list_is_named():
+    with pytest.raises(ConfigurationError, match="hedas': did you mean 'heads'") as caught:
+        check(compose(["backbone=decoupled", "backbone.mixer.0.hedas=3"]))
+    assert "\n" not in str(caught.value)
+
+
+def test_deformable_attention_keeps_its_start_in_a_published_recipe():
+    task = build(compose(with_root(["paper=dstt", "backbone=deformable"]))).task
+    start = DeformableAttention(512, heads=4, points=16).sampling.query
+    for block in task.network.backbone.blocks:
+        assert torch.equal(block.mixer.sampling.query.bias, start.bias)
+        assert torch.equal(block.mixer.sampling.query.weight, start.weight)
 
 
 def test_a_list_is_overridden_by_number_only():

@@ -157,14 +157,22 @@ def _valid_options(owner: str, plain: Plain) -> list[str]:
     if owner == "trainer":
         import pytorch_lightning as pl
 
-        target: Any = pl.Trainer
+        targets: list[Any] = [pl.Trainer]
     else:
         node: Any = plain
         for step in owner.split("."):
             node = node["init_args"] if "class_path" in node and step not in node else node
             node = node[step]
-        module, _, name = node["class_path"].rpartition(".")
-        target = getattr(__import__(module, fromlist=[name]), name)
-    parser = ArgumentParser()
-    parser.add_class_arguments(target, "target")
-    return [str(key) for key in vars(parser.get_defaults().target)]
+        # The report does not say which element of a list it means.
+        targets = [_class(element["class_path"]) for element in (node if isinstance(node, list) else [node])]
+    options: list[str] = []
+    for target in targets:
+        parser = ArgumentParser()
+        parser.add_class_arguments(target, "target")
+        options += [str(key) for key in vars(parser.get_defaults().target)]
+    return options
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(__import__(module, fromlist=[name]), name)

@@ -261,7 +261,7 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
 
 
 def _element(node: ListConfig, step: str, key: str) -> Any:
-    if step.isdigit() and int(step) < len(node):
+    if step.isascii() and step.isdigit() and int(step) < len(node):
         return node[int(step)]
     raise ConfigurationError(
         f"'{key}': expected the number of a list's element, 0 to {len(node) - 1}, in place of '{step}'"

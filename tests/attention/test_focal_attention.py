@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from lightvid.attention.focal import FocalAttention
@@ -156,9 +157,20 @@ def test_half_precision_is_close_to_float32(dtype):
 
 
 def test_a_compiled_mixer_gives_the_same():
-    attention, x = FocalAttention(8, heads=2, window=(2, 3)), torch.randn(1, 2, 5, 7, 8)
-    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), attention(x))
+    attention = FocalAttention(8, heads=2, window=(2, 3))
+    whole = torch.compile(attention, fullgraph=True, backend="aot_eager", dynamic=False)
+    any_size = torch.compile(attention, backend="aot_eager")
+    for size, compiled in (((5, 7), whole), ((4, 9), whole), ((5, 7), any_size), ((4, 9), any_size)):
+        x = torch.randn(1, 2, *size, 8)
+        torch.testing.assert_close(compiled(x), attention(x))
+
+
+def test_a_pretended_call_leaves_nothing_behind_for_a_real_one():
+    attention = FocalAttention(8, heads=2, window=(2, 3))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        attention(torch.empty(1, 2, 11, 13, 8))
+    result = attention(torch.randn(1, 2, 11, 13, 8))
+    assert type(result) is torch.Tensor
 
 
 def test_the_published_names_of_weights_are_the_only_state():

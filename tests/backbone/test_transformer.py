@@ -5,7 +5,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from lightvid.attention import PatchAttention
-from lightvid.backbone import ConvFeedForward, SpatioTemporalTransformer
+from lightvid.backbone import MLP, ConvFeedForward, LearnedPositions, SpatioTemporalTransformer
 from lightvid.errors import ConfigurationError
 
 SCHEMES = ("additive", "checkpoint", "reversible", "reversible_split")
@@ -111,6 +111,11 @@ def test_mixers_and_feed_forwards_come_from_a_configuration():
         ({"residual": "reversible_split", "channels": 9}, "9 is odd"),
         ({"residual": "additive", "norm": "post"}, "unknown norm 'post'"),
         ({"residual": "additive", "blocks": 0}, "at least one block"),
+        ({"residual": "additive", "mixer": None}, "none of them null"),
+        ({"residual": "additive", "mixer": []}, "a list of at least one"),
+        ({"residual": "additive", "positions": LearnedPositions(6)}, "positions have 6 channels and the backbone 8"),
+        ({"residual": "reversible", "norm": "pre", "residual_from_norm": True}, "set residual_from_norm=false"),
+        ({"residual": "additive", "feed_forward": partial(MLP, hidden=0)}, "at least 1, got 0"),
         ({"residual": "additive", "feed_forward": partial(ConvFeedForward, chunks=0)}, "at least 1, got 0"),
     ],
 )

@@ -254,3 +254,17 @@ def test_a_tensor_fits_where_neighbouring_dimensions_are_joined(shape, like):
 def test_a_tensor_of_as_many_numbers_in_another_arrangement_is_refused():
     with pytest.raises(CheckpointError, match=r"weight has the shape \(4, 6\), the network expects \(6, 4\)"):
         fill(torch.nn.ParameterDict({"weight": torch.zeros(6, 4)}), {"weight": torch.zeros(4, 6)}, "file")
+
+
+def test_a_file_of_another_network_is_refused_and_named():
+    from lightvid.checkpoints import dstt as form
+    from lightvid.networks import dstt
+
+    network = dstt(blocks=1)
+    state = network.state_dict()
+    published = {name: state[mine] for name, mine in form.names(network).items()}
+    assert 'is a checkpoint of another network: load("dstt", ...)' in error_of("fuseformer", published, blocks=1)
+
+
+def test_a_bias_map_that_is_none_is_named():
+    assert "sc.bias must be (channels, H, W), got (4,)" in error_of("fuseformer", {"sc.bias": torch.zeros(4)})

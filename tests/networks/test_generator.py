@@ -3,10 +3,10 @@ import torch
 
 from lightvid.backbone import SpatioTemporalTransformer
 from lightvid.errors import ConfigurationError
-from lightvid.heads import ConvDecoder
+from lightvid.heads import ConvDecoder, SoftCompositionDecoder
 from lightvid.networks import InpaintingGenerator, fast_sttn, sttn
 from lightvid.profiling import flops
-from lightvid.stems import ConvStem
+from lightvid.stems import ConvStem, SoftSplitStem
 
 
 def tiny(channels=16, *, recompute=False, init="default", **options):
@@ -126,6 +126,15 @@ def test_parts_of_different_widths_are_refused():
         InpaintingGenerator(ConvStem(16), SpatioTemporalTransformer(16), ConvDecoder(32))
     with pytest.raises(ConfigurationError, match="divisible by 4, got 18"):
         ConvStem(18)
+
+
+def test_a_stem_and_a_head_that_do_not_belong_together_are_refused():
+    soft = SoftSplitStem(16, base=16, widths=(16, 32, 16, 16, 8))
+    with pytest.raises(ConfigurationError, match="the head takes no features from the stem, which gives 8"):
+        InpaintingGenerator(soft, SpatioTemporalTransformer(16, blocks=1), ConvDecoder(16))
+    with pytest.raises(ConfigurationError, match="takes 12 features from the stem, which gives none"):
+        head = SoftCompositionDecoder(16, features=12, hidden=4)
+        InpaintingGenerator(ConvStem(16), SpatioTemporalTransformer(16, blocks=1), head)
 
 
 def test_with_mask_input_the_masks_reach_the_first_layer():

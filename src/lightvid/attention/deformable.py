@@ -29,7 +29,8 @@ class DeformableAttention(nn.Module):
     cost grows with the square of that number.
 
     Heads pass in groups, and offsets and weights, 2.7 times the features at the published size, are computed again in
-    the backward pass: what stays for it is the input and the sampled features.
+    the backward pass: what stays for it is the input and the sampled features. Under a residual scheme that itself
+    computes a block again, the sampling runs three times in all.
 
     The published recipe trains the layers that predict offsets at 0.1 times the learning rate: all of `sampling`.
 
@@ -109,12 +110,17 @@ class TrilinearPoints(nn.Module):
         super().__init__()
         self.heads = heads
         self.points = points
+        self.frames = frames
         self.query = nn.Linear(channels, heads * points * 4)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Set the start described above."""
         nn.init.zeros_(self.query.weight)
-        order = torch.arange(points)
-        turn = order % frames
-        start = torch.zeros(heads, points, 4)  # x, y, t, logit
-        start[..., :2] = head_directions(heads).unsqueeze(1) * (1 + order // frames).unsqueeze(-1)
+        order = torch.arange(self.points)
+        turn = order % self.frames
+        start = torch.zeros(self.heads, self.points, 4)  # x, y, t, logit
+        start[..., :2] = head_directions(self.heads).unsqueeze(1) * (1 + order // self.frames).unsqueeze(-1)
         start[..., 2] = torch.where(turn % 2 == 1, (turn + 1) // 2, -(turn // 2))  # 0, 1, -1, 2, -2, ...
         with torch.no_grad():
             self.query.bias.copy_(start.flatten())
@@ -141,10 +147,14 @@ class PerFramePoints(nn.Module):
         self.points = points
         self.query = nn.Linear(channels, heads * points * 3)
         self.time = nn.Linear(TIME_FEATURES, heads * points * 3, bias=False)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Set the start described above."""
         nn.init.zeros_(self.query.weight)
         nn.init.zeros_(self.time.weight)
-        start = torch.zeros(heads, points, 3)  # x, y, logit
-        start[..., :2] = head_directions(heads).unsqueeze(1) * torch.arange(1, points + 1).unsqueeze(-1)
+        start = torch.zeros(self.heads, self.points, 3)  # x, y, logit
+        start[..., :2] = head_directions(self.heads).unsqueeze(1) * torch.arange(1, self.points + 1).unsqueeze(-1)
         with torch.no_grad():
             self.query.bias.copy_(start.flatten())
 

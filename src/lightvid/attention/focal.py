@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._guards import detect_fake_mode
 from torch.nn import functional as F
 
 from lightvid.errors import ConfigurationError
@@ -94,9 +95,8 @@ class FocalAttention(nn.Module):
         """
         x = cast_for_autocast(x)
         channels = x.shape[-1]
-        layout = _windows(
-            (x.shape[2], x.shape[3]), self.window, self.expand, self.pool is not None, self.mask_wraparound, x.device
-        )
+        size = (x.shape[2], x.shape[3])
+        layout = _windows(size, self.window, self.expand, self.pool is not None, self.mask_wraparound, x.device)
         tokens = x.flatten(2, 3)
         query = F.linear(tokens, self.qkv.weight[:channels], self.qkv.bias[:channels])
         if self.pool is not None:
@@ -170,8 +170,10 @@ class _Windows(NamedTuple):
 
 @torch.compiler.assume_constant_result
 def _windows(*geometry: Any) -> _Windows:
-    """The windows of a frame; torch.compile takes them as they are and does not look at how they are made."""
-    return _make_windows(*geometry)
+    """The windows of a frame. torch.compile takes them as they are; where it keeps sizes open, the graph breaks."""
+    # What is made while a compiler or exporter only pretends to compute must not be kept for later.
+    make = _make_windows.__wrapped__ if detect_fake_mode() else _make_windows
+    return make(*geometry)
 
 
 @lru_cache(maxsize=64)

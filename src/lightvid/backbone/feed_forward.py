@@ -20,6 +20,8 @@ class MLP(nn.Module):
 
     def __init__(self, channels: int, *, hidden: int | None = None) -> None:
         super().__init__()
+        if hidden is not None and hidden < 1:
+            raise ConfigurationError(f"hidden counts channels: expected at least 1, got {hidden}")
         hidden = hidden or 4 * channels
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)

@@ -47,6 +47,8 @@ class FusionFeedForward(nn.Module):
         super().__init__()
         if activation not in ("relu", "gelu"):
             raise ConfigurationError(f"unknown activation '{activation}': choose one of relu, gelu")
+        if hidden < 1:
+            raise ConfigurationError(f"hidden counts channels: expected at least 1, got {hidden}")
         if kernel % 2 == 0 or not 1 <= stride <= kernel:
             raise ConfigurationError(f"patches need an odd kernel >= stride, got kernel={kernel}, stride={stride}")
         self.grid = PatchGrid(kernel, stride, kernel // 2)

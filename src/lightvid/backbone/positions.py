@@ -24,6 +24,7 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, channels: int, *, height: int = 20, width: int = 36) -> None:
         super().__init__()
+        self.channels = channels
         self.table = nn.Parameter(torch.randn(height, width, channels) * 0.02)
         self._logged: set[tuple[int, int]] = set()
 

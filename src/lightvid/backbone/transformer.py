@@ -65,18 +65,24 @@ class SpatioTemporalTransformer(nn.Module):
             raise ConfigurationError(f"reversible_split halves the channels: {channels} is odd")
         if residual_from_norm and (norm == "none" or residual.startswith("reversible")):
             raise ConfigurationError(
-                f"residual_from_norm needs norm=pre and an additive scheme, got norm={norm}, residual={residual}"
+                f"residual_from_norm needs norm=pre and an additive scheme, got norm={norm}, residual={residual}:"
+                " set residual_from_norm=false"
             )
         mixers = mixer if isinstance(mixer, list) else [mixer]
-        if not mixers:
-            raise ConfigurationError("mixer is an empty list: name at least one")
+        if not mixers or not all(map(callable, mixers)):
+            raise ConfigurationError("mixer must be a class, or a list of at least one, and none of them null")
+        if (width := getattr(positions, "channels", channels)) != channels:
+            raise ConfigurationError(
+                f"the positions have {width} channels and the backbone {channels}: give both the same"
+            )
         self.channels = channels
         self.residual = residual
         self.recompute = recompute
-        width = channels // 2 if residual == "reversible_split" else channels
+        block_width = channels // 2 if residual == "reversible_split" else channels
         self.positions = positions
         self.blocks = nn.ModuleList(
-            Block(width, mixers[index % len(mixers)], feed_forward, norm, residual_from_norm) for index in range(blocks)
+            Block(block_width, mixers[index % len(mixers)], feed_forward, norm, residual_from_norm)
+            for index in range(blocks)
         )
 
     def forward(self, x: Tensor, holes: Tensor | None = None, *, overwrite_x: bool = False) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightvid.checkpoints.naming import ATTENTION, DECODER, expand
 from lightvid.checkpoints.reading import Tensors
+from lightvid.errors import CheckpointError
 from lightvid.networks import InpaintingGenerator, fuseformer
 
 # The generator's part of a checkpoint of this project's runs.
@@ -25,7 +26,9 @@ _ENDS = {
 def create(tensors: Tensors, **options: Any) -> InpaintingGenerator:
     """The network for a file, its positions and bias map of the file's size; options as for `networks.fuseformer`."""
     if _BIAS_MAP in tensors:
-        height, width = tensors[_BIAS_MAP].shape[-2:]
+        if tensors[_BIAS_MAP].ndim != 3:
+            raise CheckpointError(f"{_BIAS_MAP} must be (channels, H, W), got {tuple(tensors[_BIAS_MAP].shape)}")
+        height, width = tensors[_BIAS_MAP].shape[1:]
         options = {"features": (height, width), **options}
     return fuseformer(**options)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightvid.checkpoints import dstt, fuseformer, sttn, t_patchgan
@@ -64,7 +65,20 @@ def _from_published(
     form: ModuleType, tensors: Tensors, label: str, options: dict[str, Any]
 ) -> tuple[nn.Module, CheckpointReport]:
     network = form.create(tensors, **options)
-    return network, fill(network, tensors, label, names=form.names(network))
+    report = fill(network, tensors, label, names=form.names(network))
+    if report.missing and report.unexpected:
+        _refuse_another_format(form, tensors, label)
+    return network, report
+
+
+def _refuse_another_format(form: ModuleType, tensors: Tensors, label: str) -> None:
+    """Answer a file that is whole, but of another network."""
+    for name, other in FORMATS.items():
+        if other is not form:
+            with torch.device("meta"):
+                known = other.names(other.create(tensors))
+            if set(tensors) <= set(known):
+                raise CheckpointError(f'{label}: is a checkpoint of another network: load("{name}", ...)')
 
 
 def _from_run(role: str, content: Mapping[str, Any], label: str) -> tuple[nn.Module, CheckpointReport]:

@@ -22,6 +22,8 @@ class ConvDecoder(nn.Module):
         super().__init__()
         if hidden is None and channels % 4:
             raise ConfigurationError(f"the decoder's channels must be divisible by 4, got {channels}")
+        if hidden is not None and hidden < 1:
+            raise ConfigurationError(f"hidden counts channels: expected at least 1, got {hidden}")
         hidden = hidden or channels // 4
         self.channels = channels
         self.recompute = recompute

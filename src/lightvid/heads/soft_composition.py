@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightvid.errors import ConfigurationError
 from lightvid.heads.conv_decoder import ConvDecoder
 from lightvid.ops import PatchGrid, cast_for_autocast, map_frames, maps_to_tokens, soft_composition, tokens_to_maps
 
@@ -37,7 +38,10 @@ class SoftCompositionDecoder(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
+        if bias_map and (len(bias_map) != 2 or min(bias_map) < 1):
+            raise ConfigurationError(f"bias_map is (rows, columns) of at least 1, got {list(bias_map)}")
         self.channels = channels
+        self.features = features
         self.grid = PatchGrid()
         self.composition = nn.Linear(channels, features * self.grid.kernel**2)
         self.bias_map = nn.Parameter(torch.zeros(features, *bias_map)) if bias_map else None

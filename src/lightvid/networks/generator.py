@@ -54,6 +54,12 @@ class InpaintingGenerator(nn.Module):
                 raise ConfigurationError(
                     f"the {name} has {channels} channels and the backbone {backbone.channels}: give both the same"
                 )
+        given, wanted = getattr(stem, "features", None), getattr(head, "features", None)
+        if given != wanted:
+            raise ConfigurationError(
+                f"the head takes {wanted or 'no'} features from the stem, which gives {given or 'none'}:"
+                " choose a stem and a head that belong together"
+            )
         planes = 4 if mask_input else 3
         if getattr(stem, "inputs", planes) != planes:
             raise ConfigurationError(f"mask_input={mask_input} needs a stem with inputs={planes}, got {stem.inputs}")

@@ -12,6 +12,8 @@ Initialisation = Literal["published", "default"]
 def initialise(module: nn.Module, init: Initialisation) -> None:
     """Draw the weights of every convolution and linear layer from N(0, 0.02) and set their biases to 0.
 
+    A module with a start of its own, set by its method `init_weights`, keeps that.
+
     Args:
         module: changed in place.
         init: "published" as above; "default" leaves PyTorch's own initialisation.
@@ -23,3 +25,6 @@ def initialise(module: nn.Module, init: Initialisation) -> None:
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    for layer in module.modules():
+        if callable(own_start := getattr(layer, "init_weights", None)):
+            own_start()

@@ -51,6 +51,7 @@ class SoftSplitStem(nn.Module):
                     f"widths[{index}]={width} and base={base} must be divisible by {groups} and {after} groups"
                 )
         self.channels = channels
+        self.features = widths[-1]
         self.inputs = inputs
         self.recompute = recompute
         self.grid = PatchGrid()
