@@ -47,6 +47,7 @@ def main() -> None:
 
 
 def scaling_table(lengths: Sequence[int], *, repetitions: int) -> Table:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     table = _table(
         f"A training step of one mixer by length of the clip: {WIDTH}x{HEIGHT} tokens a frame, C={CHANNELS}, M={HEADS}",
         "mixer",
@@ -55,14 +56,14 @@ def scaling_table(lengths: Sequence[int], *, repetitions: int) -> Table:
         "MFLOP\nper token",
         "saved KiB\nper token",
         "peak KiB\nper token",
-        "CPU seconds",
+        f"{device.upper()} seconds",
         "µs per token",
     )
     for name, make in MIXERS.items():
         for frames in lengths:
             tokens = frames * HEIGHT * WIDTH
-            timed = name.startswith("deformable, trilinear") or tokens <= QUADRATIC_LIMIT
-            seconds = _cpu_seconds(*_mixer_step(make, frames, "cpu"), repetitions) if timed else None
+            timed = device == "cuda" or name.startswith("deformable, trilinear") or tokens <= QUADRATIC_LIMIT
+            seconds = _seconds(*_mixer_step(make, frames, device), repetitions) if timed else None
             table.add_row(name, f"{tokens:,}", *_mixer_counts(make, frames), *_time_cells(seconds, tokens))
         table.add_section()
     return table
@@ -206,6 +207,12 @@ def _cuda_milliseconds(function: Callable[..., object], inputs: tuple[Tensor, ..
         end.synchronize()
         times.append(start.elapsed_time(end))
     return sorted(times)[25]
+
+
+def _seconds(function: Callable[..., object], inputs: tuple[Tensor, ...], repetitions: int) -> float:
+    if inputs[0].is_cuda:
+        return _cuda_milliseconds(function, inputs) / 1e3
+    return _cpu_seconds(function, inputs, repetitions)
 
 
 def _cpu_seconds(function: Callable[..., object], inputs: tuple[Tensor, ...], repetitions: int) -> float:
