@@ -1,7 +1,12 @@
+import importlib
+import pkgutil
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import flop_registry
 
+from lightvid import ops
 from lightvid.profiling import flops, peak_bytes, saved_bytes
 
 
@@ -67,3 +72,11 @@ def test_flops_of_a_product_a_convolution_and_their_backward_pass():
     assert flops(lambda: (a @ b).sum().backward()) == 3 * product
     image, kernel = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3)
     assert flops(lambda: F.conv2d(image, kernel, padding=1)) == 2 * 8 * 8 * 4 * 3 * 9
+
+
+def test_every_operator_of_the_library_says_what_it_costs():
+    for module in pkgutil.iter_modules(ops.__path__):
+        importlib.import_module(f"lightvid.ops.{module.name}")
+    names = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("lightvid::")}
+    assert len(names) >= 7
+    assert {name for name in names if getattr(torch.ops.lightvid, name) not in flop_registry} == set()

@@ -40,7 +40,8 @@ def saved_bytes(function: Callable[[], object], *, exclude: Iterable[Tensor] = (
 def peak_bytes(function: Callable[[], object]) -> int:
     """Most bytes that tensors made during the call held at one moment.
 
-    Gradients of parameters are counted where the call makes them; tensors that existed before are not.
+    Gradients of parameters are counted where the call makes them; tensors that existed before are not. On meta tensors
+    operators of this library are counted with their plain implementation, and without looking at masks.
 
     Args:
         function: runs a forward pass, a whole training step, ...
@@ -52,6 +53,8 @@ def peak_bytes(function: Callable[[], object]) -> int:
 
 def flops(function: Callable[[], object]) -> int:
     """Floating point operations of matrix products, convolutions and attention; one multiply-add counts as two.
+
+    Operators of this library count as their registered formulas say, however they are computed.
 
     Args:
         function: runs a forward pass, a whole training step, ...
@@ -96,7 +99,7 @@ class _AllocationCounter(TorchDispatchMode):
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Sums PyTorch's own formulas, without the module hooks that its public counter adds."""
+    """Sums the formulas registered with PyTorch, without the module hooks that its public counter adds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,11 +107,7 @@ class _FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "lightvid":
-            with self:
-                result = _call_implementation(func, args, kwargs)
-        else:
-            result = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         packet = func._overloadpacket
         if formula := flop_registry.get(packet) or _CPU_ATTENTION_FLOPS.get(packet):
             self.total += formula(*args, **kwargs, out_val=result)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightvid.ops.deformable_conv import deformable_conv2d
 from lightvid.profiling import flops, peak_bytes, saved_bytes
@@ -265,12 +266,27 @@ def test_cost_is_that_of_the_convolution_and_four_corners_a_sample():
     assert flops(lambda: forward().sum().backward()) == 3 * convolution + 4 * corners
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_every_counter_finds_the_same_cost_on_every_device(device):
+    x, offset, weight, bias, mask = (t.to(device).requires_grad_() for t in inputs(groups=2, deform_groups=4))
+
+    def step():
+        deformable_conv2d(x, offset, weight, bias, mask=mask).sum().backward()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    product, corners = 2 * 2 * 4 * 2 * 6 * 3 * 5, 2 * 4 * 2 * 4 * 6 * 3 * 5
+    assert flops(step) == counter.get_total_flops() == 3 * product + 4 * corners
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"x": (4, 5, 6)}, "expected x (N, C, H, W), got (4, 5, 6)"),
         ({"weight": (4, 3, 3, 2)}, "expected weight (D, 4 / groups, kh, kw), got (4, 3, 3, 2)"),
         ({"weight": (3, 2, 3, 2)}, "expected weight (D, 4 / groups, kh, kw), got (3, 2, 3, 2)"),
+        ({"weight": (4, 0, 3, 2)}, "expected weight (D, C / groups, kh, kw) without an empty side, got (4, 0, 3, 2)"),
+        ({"weight": (4, 4, 7, 2)}, "the kernel (7, 2) with its dilation is larger than the padded x (2, 4, 5, 6)"),
         ({"offset": (2, 24, 5, 6)}, "expected offset (2, 2 * G * 6, 3, 5), where G divides 4, got (2, 24, 5, 6)"),
         ({"offset": (2, 36, 3, 5)}, "expected offset (2, 2 * G * 6, 3, 5), where G divides 4, got (2, 36, 3, 5)"),
         ({"offset": (1, 24, 3, 5)}, "expected offset (2, 2 * G * 6, 3, 5), where G divides 4, got (1, 24, 3, 5)"),
@@ -315,3 +331,35 @@ def test_the_kernel_gives_what_the_specification_gives(dtype, masked):
         expected = deformable_conv2d(x.to(dtype), offset, weight, bias, mask=mask, **options)
         tolerance = 1e-5 if dtype == torch.float32 else 4 * torch.finfo(dtype).eps
         torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance * expected.abs().max().item())
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # NumPy about the infinity, in the interpreter
+def test_the_kernel_agrees_where_the_mask_is_not_finite_also_on_single_rows_and_columns():
+    pytest.importorskip("triton")
+    from lightvid.ops.kernels.deformable_conv import convolve
+
+    for size in ((1, 1), (1, 4), (4, 1)):
+        tensors = inputs(batch=1, size=size, channels=2, kernel=(1, 1))
+        x, offset, weight, bias, mask = (tensor.float() for tensor in tensors)
+        mask[0, 0, 0, 0], mask[0, 1, 0, 0] = math.nan, math.inf
+        offset[:] = 0.25
+        result = convolve(x, offset, weight, bias, mask, (1, 1), (0, 0), (1, 1))
+        expected = deformable_conv2d(x, offset, weight, bias, mask=mask)
+        torch.testing.assert_close(result, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_kernel_follows_the_precision_of_convolutions_whatever_that_of_products(allowed, monkeypatch):
+    kernels = pytest.importorskip("lightvid.ops.kernels.deformable_conv")
+    x, offset, weight, bias, mask = (tensor.float() for tensor in inputs(batch=1, channels=2, kernel=(1, 1)))
+    precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    if precision is None:
+        pytest.skip("this version of PyTorch has only one setting for all products")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        result = kernels.convolve(x, offset, weight, bias, mask, (1, 1), (0, 0), (1, 1))
+        assert kernels._tf32_is_allowed() is allowed
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = precision
+    torch.testing.assert_close(result, deformable_conv2d(x, offset, weight, bias, mask=mask))

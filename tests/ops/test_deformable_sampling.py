@@ -208,11 +208,14 @@ def test_operations_are_those_of_the_corners():
     ("change", "message"),
     [
         ({"mode": "nearest"}, "unknown mode 'nearest': choose one of trilinear, per_frame"),
-        ({"value": (2, 3, 4, 5, 6)}, r"expected value \(B, T, H, W, M, D\), got \(2, 3, 4, 5, 6\)"),
+        ({"value": (2, 3, 4, 5, 6)}, r"expected value \(B, T, H, W, M, D\) .*, got \(2, 3, 4, 5, 6\)"),
+        ({"value": (0, 3, 4, 5, 2, 3)}, r"without an empty side, got \(0, 3, 4, 5, 2, 3\)"),
+        ({"value": (2, 3, 0, 5, 2, 3)}, r"without an empty side, got \(2, 3, 0, 5, 2, 3\)"),
+        ({"logits": (2, 7, 2, 0)}, r"expected trilinear logits \(2, 7, 2, K\) with K >= 1, got \(2, 7, 2, 0\)"),
         ({"reference": (3, 7, 3)}, r"expected reference \(2 or 1, Q, 3\), got \(3, 7, 3\)"),
-        ({"logits": (2, 7, 1, 4)}, r"expected trilinear logits \(2, 7, 2, K\), got \(2, 7, 1, 4\)"),
+        ({"logits": (2, 7, 1, 4)}, r"expected trilinear logits \(2, 7, 2, K\) .*, got \(2, 7, 1, 4\)"),
         ({"offsets": (2, 7, 2, 4, 2)}, r"expected trilinear offsets \(2, 7, 2, 4, 3\), got \(2, 7, 2, 4, 2\)"),
-        ({"mode": "per_frame"}, r"expected per_frame logits \(2, 7, 2, 3, K\), got \(2, 7, 2, 4\)"),
+        ({"mode": "per_frame"}, r"expected per_frame logits \(2, 7, 2, 3, K\) .*, got \(2, 7, 2, 4\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(change, message):
@@ -247,3 +250,32 @@ def test_kernels_agree_with_the_plain_implementation(mode, dtype):
     torch.testing.assert_close(
         sample_backward(direction, *inputs), expected, atol=1e-5, rtol=1e-5 + (dtype != torch.float32) * 0.01
     )
+
+
+def test_kernels_take_fewer_free_points_than_frames():
+    pytest.importorskip("triton")
+    from lightvid.ops.kernels.deformable_sampling import sample, sample_backward
+
+    inputs = make_inputs("trilinear", batch=1, clips=1, size=(3, 4, 5), queries=5, points=2, dtype=torch.float32)
+    inputs = [tensor.detach() for tensor in inputs]
+    direction = torch.randn(1, 5, 2, 3)
+    torch.testing.assert_close(sample(*inputs), deformable_sampling(*inputs))
+    expected = torch.ops.lightvid.deformable_sampling_backward(direction, *inputs)
+    torch.testing.assert_close(sample_backward(direction, *inputs), expected)
+
+
+def test_on_request_the_gradients_on_a_gpu_are_those_without_atomics(monkeypatch):
+    pytest.importorskip("triton")
+    from lightvid.ops.kernels import deformable_sampling as kernels
+
+    operators = sys.modules[deformable_sampling.__module__]
+    monkeypatch.setattr(operators, "triton_is_usable", lambda tensor: True)
+    monkeypatch.setattr(kernels, "sample_backward", lambda *tensors: "by atomics")
+    inputs = [torch.randn(2, 7, 2, 3), *(tensor.detach().float() for tensor in make_inputs("trilinear"))]
+    assert operators._sample_backward_cuda(*inputs) == "by atomics"
+    torch.use_deterministic_algorithms(True)
+    try:
+        result = operators._sample_backward_cuda(*inputs)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(result, torch.ops.lightvid.deformable_sampling_backward(*inputs))

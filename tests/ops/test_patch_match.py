@@ -105,6 +105,18 @@ def test_a_field_is_a_function_of_its_seed_not_of_tiles_threads_or_batch(monkeyp
     torch.set_num_threads(threads)
 
 
+def test_any_python_integer_is_a_seed():
+    x = smooth(1, 1, 6, 6, 2)
+
+    def index(seed):
+        return patch_match(x, x, patch=3, seed=seed, iterations=0).index
+
+    for seed in (5, 2**63 - 1, -1):
+        for other in (seed + 2**64, seed - 2**64, seed + 3 * 2**200):
+            assert torch.equal(index(other), index(seed))
+    assert not torch.equal(index(2**63), index(2**63 + 1))
+
+
 def test_border_positions_have_neighbours_at_their_true_cost():
     query, key = smooth(1, 1, 9, 9, 2), smooth(1, 1, 9, 9, 2) + 5
     field = patch_match(query, key, patch=7)
@@ -281,6 +293,17 @@ def test_it_compiles():
     assert torch.equal(compiled(query, key), search(query, key))
 
 
+def test_compiled_it_takes_a_new_seed_every_time():
+    x = smooth(1, 1, 6, 6, 2)
+
+    def search(seed):
+        return patch_match(x, x, patch=3, seed=seed, iterations=0).index
+
+    compiled = torch.compile(search, fullgraph=True, backend="aot_eager")
+    for seed in (3, 4, -5, 2**63 + 1):
+        assert torch.equal(compiled(seed), search(seed))
+
+
 def test_memory_is_linear_in_pixels():
     def peak(frames):
         x = torch.empty(1, frames, 64, 64, 3, device="meta")
@@ -307,6 +330,8 @@ def test_a_large_search_needs_little_more_than_its_inputs(monkeypatch):
         ({"key_valid": torch.ones(1, 1, 8, 8)}, "key_valid must be bool"),
         ({"query_mask": torch.ones(1, 1, 8, 9, dtype=torch.bool)}, "query_mask must be bool"),
         ({"key_frames": torch.zeros(2, 1, dtype=torch.int64)}, "key_frames"),
+        ({"key_frames": torch.zeros(1, 1)}, "key_frames must be int"),
+        ({"patch": 3.0}, "odd"),
         ({"start": torch.zeros(1, 1, 4, 4, 3, dtype=torch.int32)}, "start"),
     ],
 )

@@ -55,6 +55,15 @@ def test_the_kernel_knows_every_similarity(similarity):
     torch.testing.assert_close(kernel[1], plain[1])
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1e4, 0])
+def test_the_kernel_has_the_cosine_of_features_of_any_scale(scale):
+    x = scale * torch.randn(1, 1, 6, 7, 2, generator=torch.Generator().manual_seed(0))
+    start = torch.arange(42).int().view(1, 1, 6, 7, 1)
+    plain, kernel = both(x, x, 0, similarity="cosine", start=start)
+    torch.testing.assert_close(kernel[1], plain[1])
+    torch.testing.assert_close(kernel[1][..., 0], torch.full((1, 1, 6, 7), -1.0 if scale else 0.0))
+
+
 def test_the_kernel_takes_features_of_half_precision():
     query, key = torch.randn(1, 1, 6, 7, 3).bfloat16(), torch.randn(1, 1, 7, 6, 3).bfloat16()
     plain, kernel = both(query, key, 1, neighbours=1)

@@ -94,6 +94,28 @@ def test_a_query_without_neighbours_gets_zeros_and_finite_gradients():
     assert not any(gradient.any() for gradient in torch.autograd.grad(result.sum(), inputs))
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1e-9])
+def test_cosine_gradients_are_right_for_small_norms_and_for_those_that_count_as_constant(scale):
+    query, key, value = (part.detach() for part in volumes(query=(1, 1, 2, 2), key=(1, 1, 2, 3)))
+    index = torch.randint(6, (1, 1, 2, 2, 3), generator=torch.Generator().manual_seed(0)).int()
+
+    def function(query, key):
+        return patch_readout(query, key, value, index, patch=3, similarity="cosine", temperature=1.0)
+
+    small = [(scale * part).requires_grad_() for part in (query, key)]
+    assert torch.autograd.gradcheck(function, small, eps=1e-3 * scale, atol=1e-4 / scale, rtol=1e-3)
+
+
+def test_empty_patches_have_finite_cosine_gradients():
+    query, key, value = volumes(dtype=torch.float32)
+    index = random_field(query, key)
+    with torch.no_grad():
+        query[0], key[1] = 0, 0
+    result = patch_readout(query, key, value, index, patch=3, similarity="cosine")
+    assert result.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(result.sum(), (query, key, value)))
+
+
 def test_missing_neighbours_have_no_weight():
     query, key, value = volumes()
     index = random_field(query, key, neighbours=2)
@@ -211,3 +233,14 @@ def test_what_does_not_fit_is_refused_in_one_line(change, message):
     with pytest.raises(ValueError, match=message) as error:
         patch_readout(**arguments)
     assert "\n" not in str(error.value)
+
+
+def test_an_index_outside_of_the_keys_is_no_neighbour():
+    query, key, value = volumes()
+    index = random_field(query, key)
+    outside = index.clone()
+    outside[index < 0] = 10**6
+    results = [patch_readout(query, key, value, field, patch=3) for field in (index, outside)]
+    gradients = [torch.autograd.grad(result.square().sum(), (query, key, value)) for result in results]
+    assert torch.equal(*results)
+    assert all(map(torch.equal, *gradients))

@@ -64,6 +64,25 @@ def test_the_cosine_of_empty_patches_is_finite():
     assert not patch_costs(x, x, index, patch=3, similarity="cosine").any()
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_the_cosine_does_not_depend_on_the_scale_of_features(scale):
+    x, index = scale * torch.randn(1, 1, 6, 6, 2), torch.arange(36).int().view(1, 1, 6, 6, 1)
+    cost = patch_costs(x, x, index, patch=3, similarity="cosine")
+    torch.testing.assert_close(cost, torch.full_like(cost, -1), rtol=0, atol=1e-3)
+    unequal = patch_costs(x, x.flip(3), index, patch=3, similarity="cosine")
+    ones = patch_costs(x / scale, x.flip(3) / scale, index, patch=3, similarity="cosine")
+    torch.testing.assert_close(unequal, ones)
+
+
+def test_what_is_no_position_of_the_keys_is_no_key():
+    query, key = torch.randn(2, 1, 4, 4, 2), torch.randn(2, 2, 3, 5, 2)
+    index = torch.tensor([0, 29, 30, 31, 2**31 - 1, -1, -7]).int().expand(2, 1, 4, 4, 7)
+    for similarity in ("l2", "dot", "cosine"):
+        cost = patch_costs(query, key, index, patch=3, similarity=similarity)
+        assert cost[..., :2].isfinite().all()
+        assert (cost[..., 2:] == torch.inf).all()
+
+
 def test_norms_are_those_of_the_whole_patches():
     x = torch.randn(2, 3, 5, 6, 4).double()
     norms = PatchVolume(x, (3, 5, 3)).squared_norms()
@@ -87,7 +106,7 @@ def test_memory_does_not_grow_with_the_patch():
     assert peak(11) < 1.1 * peak(3)
 
 
-@pytest.mark.parametrize("patch", [4, (1, 3, 2), 0, (3, 3)])
+@pytest.mark.parametrize("patch", [4, (1, 3, 2), 0, (3, 3), 3.0, (1, 3.0, 3), "123", None])
 def test_a_patch_has_a_centre(patch):
     x, index = torch.zeros(1, 1, 8, 8, 2), torch.zeros(1, 1, 8, 8, 1, dtype=torch.int32)
     with pytest.raises(ValueError, match="odd"):

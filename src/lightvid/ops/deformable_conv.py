@@ -34,7 +34,8 @@ def deformable_conv2d(
     Features between pixels are bilinear, and zero from one pixel outside of the map on. The channels of `x` fall into G
     groups in order, each with offsets of its own; G follows from `offset`. The layout is that of torchvision and mmcv.
     A tap whose position is not finite lies outside. All inputs get gradients (once); only the inputs are kept for them.
-    Positions, weights and sums are at least float32 whatever the inputs are.
+    Positions, weights and sums are at least float32 whatever the inputs are; on CUDA the Triton kernel rounds what the
+    taps take, and `weight`, to the dtype of `x` before it multiplies them, as any convolution does.
 
     Args:
         x: `(N, C, H, W)`.
@@ -50,7 +51,8 @@ def deformable_conv2d(
         `(N, D, h, w)`, in the dtype of `x`.
 
     Raises:
-        ValueError: for shapes that do not fit each other, or an image of 2^31 numbers or more.
+        ValueError: for shapes that do not fit each other, a kernel larger than the padded map, or an image of 2^31
+            numbers or more.
     """
     stride, padding, dilation = (
         [value, value] if isinstance(value, int) else list(value) for value in (stride, padding, dilation)
@@ -77,13 +79,17 @@ def _check(
     if math.prod(x.shape[1:]) >= 2**31:
         raise ValueError(f"x {tuple(x.shape)} has 2^31 numbers or more per image: cut it into tiles")
     channels = x.shape[1]
-    if weight.dim() != 4 or channels % weight.shape[1] or len(weight) % (channels // weight.shape[1]):
+    if weight.dim() != 4 or 0 in weight.shape:
+        raise ValueError(f"expected weight (D, C / groups, kh, kw) without an empty side, got {tuple(weight.shape)}")
+    if channels % weight.shape[1] or len(weight) % (channels // weight.shape[1]):
         raise ValueError(f"expected weight (D, {channels} / groups, kh, kw), got {tuple(weight.shape)}")
     kernel, taps = weight.shape[2:], weight.shape[2] * weight.shape[3]
     height, width = (
         (x.shape[2 + axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
         for axis in range(2)
     )
+    if min(height, width) < 1:
+        raise ValueError(f"the kernel {tuple(kernel)} with its dilation is larger than the padded x {tuple(x.shape)}")
     groups = offset.shape[1] // (2 * taps) if offset.dim() == 4 else 0
     if groups < 1 or channels % groups or offset.shape != (len(x), 2 * groups * taps, height, width):
         raise ValueError(
@@ -231,11 +237,27 @@ _convolve.register_autograd(_differentiate, setup_context=_keep_inputs)
 
 @register_flop_formula(torch.ops.lightvid.deformable_conv2d)
 def _flops(x: tuple[int, ...], offset: tuple[int, ...], weight: tuple[int, ...], *rest: object, **_: object) -> int:
-    """Four corners of every sample; the implementation's matrix products count themselves."""
-    return 2 * 4 * x[0] * x[1] * math.prod(weight[2:]) * math.prod(offset[2:])
+    return _sampling_flops(x, offset, weight) + _product_flops(offset, weight)
 
 
 @register_flop_formula(torch.ops.lightvid.deformable_conv2d_backward)
-def _flops_backward(grad: tuple[int, ...], *shapes: tuple[int, ...], **_: object) -> int:
-    """Samples again, their gradients to the corners, and to the positions."""
-    return 3 * _flops(*shapes)
+def _flops_backward(
+    grad: tuple[int, ...],
+    x: tuple[int, ...],
+    offset: tuple[int, ...],
+    weight: tuple[int, ...],
+    *rest: object,
+    **_: object,
+) -> int:
+    """Samples again, their gradients to the corners and to the positions; products to the samples and the weight."""
+    return 3 * _sampling_flops(x, offset, weight) + 2 * _product_flops(offset, weight)
+
+
+def _sampling_flops(x: tuple[int, ...], offset: tuple[int, ...], weight: tuple[int, ...]) -> int:
+    """Four corners of every sample."""
+    return 2 * 4 * x[0] * x[1] * math.prod(weight[2:]) * math.prod(offset[2:])
+
+
+def _product_flops(offset: tuple[int, ...], weight: tuple[int, ...]) -> int:
+    """The convolution itself."""
+    return 2 * offset[0] * math.prod(weight) * math.prod(offset[2:])

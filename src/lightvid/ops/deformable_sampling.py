@@ -33,6 +33,9 @@ def deformable_sampling(
     outside. All inputs get gradients (once); only the inputs are kept for them. Positions, weights and sums are at
     least float32 whatever the inputs are.
 
+    Two runs give the same bits, except the gradient of the values on CUDA, which a kernel adds up in float32 atomics;
+    with `torch.use_deterministic_algorithms(True)` the slower plain backward pass takes its place.
+
     Args:
         value: `(B, T, H, W, M, D)`, M heads of width D.
         reference: `(B, Q, 3)`, or `(1, Q, 3)` for all clips: x, y, t in [0, 1]. "per_frame" does not use t.
@@ -44,7 +47,7 @@ def deformable_sampling(
         `(B, Q, M, D)`, in the dtype of `value`.
 
     Raises:
-        ValueError: for an unknown mode, shapes that do not fit each other, or a clip of 2^31 numbers or more.
+        ValueError: for an unknown mode, shapes that are empty or do not fit, or a clip of 2^31 numbers or more.
     """
     _check(value, reference, offsets, logits, mode)
     if mode == "per_frame":
@@ -55,8 +58,8 @@ def deformable_sampling(
 def _check(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor, mode: SamplingMode) -> None:
     if mode not in get_args(SamplingMode):
         raise ValueError(f"unknown mode '{mode}': choose one of {', '.join(get_args(SamplingMode))}")
-    if value.dim() != 6:
-        raise ValueError(f"expected value (B, T, H, W, M, D), got {tuple(value.shape)}")
+    if value.dim() != 6 or 0 in value.shape:
+        raise ValueError(f"expected value (B, T, H, W, M, D) without an empty side, got {tuple(value.shape)}")
     batch, frames, _, _, heads, _ = value.shape
     if value[0].numel() >= 2**31:
         raise ValueError(f"value {tuple(value.shape)} has 2^31 numbers or more per clip: sample fewer heads at a time")
@@ -64,8 +67,8 @@ def _check(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor, mo
         raise ValueError(f"expected reference ({batch} or 1, Q, 3), got {tuple(reference.shape)}")
     expected = (batch, reference.shape[1], heads, *((frames,) if mode == "per_frame" else ()))
     names = ", ".join(map(str, expected))
-    if logits.shape[:-1] != expected:
-        raise ValueError(f"expected {mode} logits ({names}, K), got {tuple(logits.shape)}")
+    if logits.shape[:-1] != expected or logits.shape[-1] == 0:
+        raise ValueError(f"expected {mode} logits ({names}, K) with K >= 1, got {tuple(logits.shape)}")
     axes = 2 if mode == "per_frame" else 3
     if offsets.shape != (*logits.shape, axes):
         raise ValueError(f"expected {mode} offsets ({names}, {logits.shape[-1]}, {axes}), got {tuple(offsets.shape)}")
@@ -232,7 +235,8 @@ def _sample_cuda(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tens
 def _sample_backward_cuda(
     grad: Tensor, value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if not triton_is_usable(value) or _working_dtype(value, reference, offsets, logits) == torch.float64:
+    exact = _working_dtype(value, reference, offsets, logits) == torch.float64
+    if exact or not triton_is_usable(value) or torch.are_deterministic_algorithms_enabled():
         return _sample_backward_plain(grad, value, reference, offsets, logits)
     from lightvid.ops.kernels.deformable_sampling import sample_backward
 

@@ -37,7 +37,8 @@ def patch_readout(
         query: `(B, T, H, W, C)`.
         key: `(B, T', H', W', C)`.
         value: `(B, T', H', W', Cv)`.
-        index: `(B, T, H, W, K)` int32, positions `(t * H' + y) * W' + x` in the key volume, -1 = none.
+        index: `(B, T, H, W, K)` int32, positions `(t * H' + y) * W' + x` in the key volume, -1 or outside
+            of it = none.
         patch: odd `(p_t, p_y, p_x)`; an int p is `(1, p, p)`. Volumes are continued by their border values.
         similarity: "l2", "dot" or "cosine".
         temperature: positive, a number, or a tensor of one number or of one per clip `(B,)`.
@@ -117,6 +118,7 @@ def _attend_plain(
     window: list[int],
     similarity: str,
 ) -> Tensor:
+    index = _known(index, key)
     dtype = _working_dtype(query, key, value)
     scores = -_costs(query, key, index, patch, similarity, dtype) / _per_clip(temperature, dtype)
     candidates = WindowCandidates(scores, index, key.shape, window)
@@ -145,6 +147,7 @@ def _attend_backward_plain(
     similarity: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and temperature."""
+    index = _known(index, key)
     dtype = _working_dtype(query, key, value)
     heat = _per_clip(temperature, dtype)
     cost = _costs(query, key, index, patch, similarity, dtype)
@@ -187,6 +190,11 @@ def _softmax_backward(
         candidates.add_to_field(d_scores, offset, weights * (dots(rows, values, grads) - along))
         candidates.add_to_values(d_value, offset, weights, grad, bags)
     return candidates.crop(d_scores), candidates.crop(d_value)
+
+
+def _known(index: Tensor, key: Tensor) -> Tensor:
+    """The index, -1 where it lies outside of the key volume."""
+    return index.where((index >= 0) & (index < math.prod(key.shape[1:4])), -1)
 
 
 def _costs(query: Tensor, key: Tensor, index: Tensor, patch: list[int], similarity: str, dtype: torch.dtype) -> Tensor:

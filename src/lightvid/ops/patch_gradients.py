@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightvid.ops.bags import weighted_sums
 from lightvid.ops.patch_aggregation import KeyBags
-from lightvid.ops.patches import COSINE_EPS, PatchVolume, fold_border
+from lightvid.ops.patches import COSINE_EPS, PatchVolume, fold_border, inverse_norms
 
 
 def cost_gradients(
@@ -68,11 +68,14 @@ def _pair_weights(
         return -own, own, own
     if similarity == "dot":
         return d_cost / -keys.elements, torch.zeros_like(cost), torch.zeros_like(cost)
-    query_norms = queries.squared_norms().view(-1, 1)
-    key_norms = keys.squared_norms().flatten()[_volume_rows(index, keys)]
-    square = query_norms * key_norms + COSINE_EPS
-    own = -d_cost * cost / square
-    return -d_cost / square.sqrt(), own * key_norms, own * query_norms
+    query_squares = queries.squared_norms().view(-1, 1)
+    key_squares = keys.squared_norms().flatten()[_volume_rows(index, keys)]
+    pair, own = -d_cost * inverse_norms(query_squares) * inverse_norms(key_squares), -d_cost * cost
+    # A norm that counts as a constant has no gradient.
+    query_own, key_own = (
+        (own / squares).masked_fill_(squares <= COSINE_EPS**2, 0) for squares in (query_squares, key_squares)
+    )
+    return pair, query_own, key_own
 
 
 def _sum_by_key(x: Tensor, bags: KeyBags) -> Tensor:

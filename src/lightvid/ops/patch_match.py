@@ -44,7 +44,7 @@ def patch_match(
         neighbours: K, how many keys are kept for a query.
         iterations: of propagation and random search; 0 is the random start.
         similarity: "l2", "dot" or "cosine".
-        seed: of the random numbers.
+        seed: of the random numbers; its lower 64 bits count.
         key_valid: `(B, T', H', W')` bool; a patch with an invalid pixel is no key.
         query_mask: `(B, T, H, W)` bool, where neighbours are wanted; elsewhere the index is -1.
         key_frames: `(T, F)` int, the key frames that each query frame may look at, -1 to fill up a row. Matches are
@@ -63,6 +63,8 @@ def patch_match(
     check_volumes(query, key, similarity)
     _check_options(query, key, neighbours, iterations, exclude)
     _check_masks(query, key, key_valid, query_mask, key_frames, start)
+    if not -(2**63) <= seed < 2**63:  # an operator takes no larger integers
+        seed = (seed + 2**63) % 2**64 - 2**63
     options = (list(size), neighbours, similarity, seed, exclude, iterations)
     return PatchField(*_patch_match(query, key, key_valid, query_mask, key_frames, start, *options))
 
@@ -87,9 +89,14 @@ def _check_masks(
         if mask is not None and (mask.shape != volume.shape[:4] or mask.dtype != torch.bool):
             raise ValueError(f"{name} must be bool {tuple(volume.shape[:4])}, got {mask.dtype} {tuple(mask.shape)}")
     if key_frames is not None and (
-        key_frames.ndim != 2 or len(key_frames) != query.shape[1] or key_frames.numel() == 0
+        key_frames.ndim != 2
+        or len(key_frames) != query.shape[1]
+        or key_frames.numel() == 0
+        or key_frames.is_floating_point()
     ):
-        raise ValueError(f"key_frames must be (T, F) with T = {query.shape[1]}, got {tuple(key_frames.shape)}")
+        raise ValueError(
+            f"key_frames must be int (T, F) with T = {query.shape[1]}, got {key_frames.dtype} {tuple(key_frames.shape)}"
+        )
     if start is not None and (start.ndim != 5 or start.shape[:4] != query.shape[:4] or start.is_floating_point()):
         raise ValueError(f"start must be int (B, T, H, W, K) at {tuple(query.shape[:4])}, got {tuple(start.shape)}")
 

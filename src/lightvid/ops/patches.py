@@ -7,6 +7,7 @@ patch of the volume and takes no memory of its own; only the patches at hand are
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 Patch = int | tuple[int, int, int]
 Similarity = Literal["l2", "dot", "cosine"]
 
-# Keeps the cosine of empty patches finite.
-COSINE_EPS = 1e-12
+# The least norm that a patch counts with in a cosine, as in torch.nn.functional.cosine_similarity.
+COSINE_EPS = 1e-8
 
 # Queries, and elements of gathered patches, that are at hand at once: few enough to stay in the cache.
 QUERIES_AT_ONCE = 2**12
@@ -27,21 +28,22 @@ def patch_costs(query: Tensor, key: Tensor, index: Tensor, *, patch: Patch, simi
     """Cost of given pairs of patches, lower is better, one per entry of the index. It has no gradient.
 
     With q and k the entries of a query's and of a key's patch, a cost is the mean of `(q - k)^2` (l2), minus the mean
-    of `q * k` (dot), or `-q.k / sqrt(|q|^2 |k|^2 + eps)` (cosine): it does not scale with the patch size and the width.
-    Volumes are continued by their border values, so that every position has a whole patch.
+    of `q * k` (dot), or `-q.k / (max(|q|, eps) max(|k|, eps))` with eps = 1e-8 (cosine): it does not scale with the
+    patch size and the width. Volumes are continued by their border values, so that every position has a whole patch.
 
     Args:
         query: `(B, T, H, W, C)`.
         key: `(B, T', H', W', C)`.
-        index: `(B, T, H, W, K)` int32, positions `(t * H' + y) * W' + x` in the key volume, -1 = none.
+        index: `(B, T, H, W, K)` int32, positions `(t * H' + y) * W' + x` in the key volume; what is not one of them,
+            such as -1, is no key.
         patch: odd `(p_t, p_y, p_x)`; an int p is `(1, p, p)`.
         similarity: how patches are compared.
 
     Returns:
-        `(B, T, H, W, K)`, float32 (float64 for float64 features), inf where the index is -1.
+        `(B, T, H, W, K)`, float32 (float64 for float64 features), inf where the index is no key.
 
     Raises:
-        ValueError: for shapes that do not fit, an even patch size or an unknown similarity.
+        ValueError: for shapes that do not fit, a patch size that is not odd or an unknown similarity.
     """
     size = patch_size(patch)
     check_volumes(query, key, similarity)
@@ -51,15 +53,17 @@ def patch_costs(query: Tensor, key: Tensor, index: Tensor, *, patch: Patch, simi
         )
     with torch.no_grad():
         scorer = PatchScorer(query, key, size, similarity)
+        keys = math.prod(key.shape[1:4])
         queries = torch.arange(math.prod(index.shape[:4]), device=index.device)
         parts = zip(queries.split(QUERIES_AT_ONCE), index.flatten(0, 3).split(QUERIES_AT_ONCE), strict=True)
-        return torch.cat([scorer.costs(*part) for part in parts]).view(index.shape)
+        costs = [scorer.costs(tile, found.masked_fill(found >= keys, -1)) for tile, found in parts]
+        return torch.cat(costs).view(index.shape)
 
 
 def patch_size(patch: Patch) -> tuple[int, int, int]:
     """`(p_t, p_y, p_x)` of a patch; an int p is `(1, p, p)`. A ValueError for sizes that are not odd."""
-    size = (1, patch, patch) if isinstance(patch, int) else tuple(patch)
-    if len(size) != 3 or any(side < 1 or side % 2 == 0 for side in size):
+    size = (1, patch, patch) if isinstance(patch, int) else tuple(patch) if isinstance(patch, Sequence) else ()
+    if len(size) != 3 or not all(isinstance(side, int) and side > 0 and side % 2 for side in size):
         raise ValueError(f"a patch has odd sizes (p_t, p_y, p_x) or one odd size p, got {patch}")
     return size
 
@@ -152,9 +156,11 @@ class PatchScorer:
         self.queries = PatchVolume(query.to(dtype), size)
         self.keys = PatchVolume(key.to(dtype), size)
         self.similarity = similarity
-        self.norms = None
+        self.inverse_norms = None
         if similarity == "cosine":
-            self.norms = [volume.squared_norms().flatten() for volume in (self.queries, self.keys)]
+            self.inverse_norms = [
+                inverse_norms(volume.squared_norms().flatten()) for volume in (self.queries, self.keys)
+            ]
 
     def costs(self, queries: Tensor, index: Tensor) -> Tensor:
         """Costs `(n, J)` of the queries `(n,)` with the keys at `index` `(n, J)`, inf where that is -1."""
@@ -165,12 +171,14 @@ class PatchScorer:
         tile = max(1, ELEMENTS_AT_ONCE // (self.keys.elements * (index.shape[1] + 1)))
         parts = zip(query_rows.split(tile), key_rows.split(tile), strict=True)
         cost = torch.cat([self._sums(*part) for part in parts])
-        if self.norms is None:
+        if self.inverse_norms is None:
             cost /= self.keys.elements
         else:
-            query_norms, key_norms = self.norms
+            query_inverse_norms, key_inverse_norms = self.inverse_norms
             keys = batch.unsqueeze(1) * math.prod(self.keys.shape[1:4]) + index.clamp(min=0)
-            cost /= (query_norms[queries].unsqueeze(1) * key_norms[keys] + COSINE_EPS).sqrt()
+            # One after the other: the product of two norms leaves float32 long before either does.
+            cost *= query_inverse_norms[queries].unsqueeze(1)
+            cost *= key_inverse_norms[keys]
         return cost.masked_fill_(index < 0, math.inf)
 
     def _sums(self, query_rows: Tensor, key_rows: Tensor) -> Tensor:
@@ -179,6 +187,11 @@ class PatchScorer:
             # The difference itself: the expansion into norms and a product cancels where patches are nearly equal.
             return keys.sub_(queries).square_().sum(-1)
         return keys.mul_(queries).sum(-1).neg_()
+
+
+def inverse_norms(squared_norms: Tensor) -> Tensor:
+    """`1 / max(norm, COSINE_EPS)`, which is finite for an empty patch."""
+    return squared_norms.clamp(min=COSINE_EPS**2).rsqrt()
 
 
 def pad_volume(x: Tensor, size: tuple[int, int, int]) -> Tensor:

@@ -53,7 +53,7 @@ def convolve(
         "HAS_BIAS": bias is not None,
         "CHANNELS": min(MOST_CHANNELS, max(16, triton.next_power_of_2(channels // groups))),
         "OUTPUTS": min(MOST_OUTPUTS, max(16, triton.next_power_of_2(outputs))),
-        "TF32": torch.backends.cuda.matmul.allow_tf32,
+        "TF32": x.dtype == torch.float32 and _tf32_is_allowed(),
         "INTERPRETED": not x.is_cuda,
     }
     positions, blocks = out.shape[2] * out.shape[3], triton.cdiv(outputs, constants["OUTPUTS"])
@@ -67,6 +67,14 @@ def convolve(
                 *tensors, out, *sizes, **constants, BLOCK=BLOCK
             )
     return out
+
+
+def _tf32_is_allowed() -> bool:
+    """The user's choice for convolutions. Where PyTorch has its newer setting, the older one cannot always be read."""
+    convolutions = getattr(torch.backends.cudnn, "conv", None)
+    if convolutions is None:
+        return torch.backends.cudnn.allow_tf32
+    return convolutions.fp32_precision == "tf32"
 
 
 @functools.cache
@@ -171,8 +179,12 @@ def _sample(
 
 @triton.jit
 def _pixel(position: tl.tensor, size: tl.tensor, SIDE: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
-    """The lower (0) or upper (1) pixel around a position and its weight, 0 where it does not exist."""
+    """The lower (0) or upper (1) pixel around a position and its weight, 0 where it does not exist.
+
+    The index is moved inside before it is ever an address: a mask that is not finite leaves no weight at 0.
+    """
     low = tl.floor(position)
     exists = (low + SIDE >= 0) & (low + SIDE < size)
     weight = position - low if SIDE == 1 else 1 - (position - low)
-    return tl.where(exists, low, 0.0).to(tl.int32) + SIDE, tl.where(exists, weight, 0.0)
+    index = tl.where(exists, low, 0.0).to(tl.int32) + SIDE
+    return tl.minimum(tl.maximum(index, 0), size - 1), tl.where(exists, weight, 0.0)

@@ -108,7 +108,7 @@ def _sample_kernel(
         attention = tl.exp(logit - largest)
         total += attention
         x, y, t = _position(
-            offsets + (row * points + k) * AXES, centre, is_query, k // (points // frames), frames, height, width, AXES
+            offsets + (row * points + k) * AXES, centre, is_query, k, points, frames, height, width, AXES
         )
         for corner in tl.static_range(2**AXES):
             column, weight_x, _ = _cell(x, width, corner % 2)
@@ -159,7 +159,7 @@ def _sample_backward_kernel(
     for k in range(points):
         probability = tl.load(attention + row * points + k, mask=is_query, other=0.0).to(tl.float32)
         point = (row * points + k) * AXES
-        x, y, t = _position(offsets + point, centre, is_query, k // (points // frames), frames, height, width, AXES)
+        x, y, t = _position(offsets + point, centre, is_query, k, points, frames, height, width, AXES)
         d_x, d_y, d_t = tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x)
         d_probability = tl.zeros_like(x)
         for corner in tl.static_range(2**AXES):
@@ -189,13 +189,14 @@ def _position(
     offset: tl.tensor,
     centre: tl.tensor,
     is_query: tl.tensor,
-    frame: tl.tensor,
+    k: tl.tensor,
+    points: tl.tensor,
     frames: tl.tensor,
     height: tl.tensor,
     width: tl.tensor,
     AXES: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Where the points lie, in cells: x, y, t, each one number per query."""
+    """Where the k-th points lie, in cells: x, y, t, each one number per query."""
     x = tl.load(centre, mask=is_query, other=0.0).to(tl.float32) * width - 0.5
     y = tl.load(centre + 1, mask=is_query, other=0.0).to(tl.float32) * height - 0.5
     x += tl.load(offset, mask=is_query, other=0.0).to(tl.float32)
@@ -204,7 +205,7 @@ def _position(
         t = tl.load(centre + 2, mask=is_query, other=0.0).to(tl.float32) * frames - 0.5
         t += tl.load(offset + 2, mask=is_query, other=0.0).to(tl.float32)
     else:
-        t = tl.zeros_like(x) + frame
+        t = tl.zeros_like(x) + k // (points // frames)
     return x, y, t
 
 

@@ -45,37 +45,38 @@ def _launch(
     scorer, candidates, size = search.scorer, search.candidates, search.scorer.keys.size
     total, neighbours = new.index.shape
     run_length = size[2] * scorer.keys.shape[-1]
-    _launcher(total, new.index.is_cuda)(
-        *_tensors(search, none=new.index),
-        *(*old, *new, candidates.seed, candidates.exclude, total, *candidates.queries, *candidates.keys),
-        *(candidates.frames.shape[1], copied, offers, first_draw, size[0] * size[1]),
-        *(int(candidates.valid is not None), int(candidates.rigid)),
-        K=neighbours,
-        K_BLOCK=triton.next_power_of_2(neighbours),
-        C=scorer.keys.shape[-1],
-        PT=size[0],
-        PY=size[1],
-        PX=size[2],
-        COLUMNS=min(triton.next_power_of_2(run_length), 64),
-        SIMILARITY=scorer.similarity,
-        MASKED=search.mask is not None,
-        VALIDITY=candidates.valid is not None,
-        INITIAL=initial,
-    )
+    with torch.cuda.device_of(new.index):
+        _launcher(total, new.index.is_cuda)(
+            *_tensors(search, none=new.index),
+            *(*old, *new, candidates.seed, candidates.exclude, total, *candidates.queries, *candidates.keys),
+            *(candidates.frames.shape[1], copied, offers, first_draw, size[0] * size[1]),
+            *(int(candidates.valid is not None), int(candidates.rigid)),
+            K=neighbours,
+            K_BLOCK=triton.next_power_of_2(neighbours),
+            C=scorer.keys.shape[-1],
+            PT=size[0],
+            PY=size[1],
+            PX=size[2],
+            COLUMNS=min(triton.next_power_of_2(run_length), 64),
+            SIMILARITY=scorer.similarity,
+            MASKED=search.mask is not None,
+            VALIDITY=candidates.valid is not None,
+            INITIAL=initial,
+        )
 
 
 def _tensors(search: PatchSearch, none: Tensor) -> list[Tensor]:
     """The first arguments of the kernel; `none` stands for what is not given, and is not read."""
     scorer, candidates = search.scorer, search.candidates
     ranks = candidates.ranks
-    norms = [none, none] if scorer.norms is None else scorer.norms
+    inverse_norms = [none, none] if scorer.inverse_norms is None else scorer.inverse_norms
     start = none if search.start is None else search.start.to(torch.int32).contiguous()
     mask = none if search.mask is None else search.mask.contiguous().view(torch.uint8)
     tables = [none, none, none, none]
     if candidates.valid is not None and ranks.order is not None:
         tables = [candidates.valid.contiguous().view(torch.uint8), ranks.order, ranks.starts, ranks.counts]
     frames = [candidates.frames.contiguous(), candidates.slots.contiguous()]
-    return [scorer.queries.padded, scorer.keys.padded, *norms, start, mask, *tables, *frames]
+    return [scorer.queries.padded, scorer.keys.padded, *inverse_norms, start, mask, *tables, *frames]
 
 
 def _launcher(queries: int, cuda: bool) -> Any:
@@ -87,16 +88,18 @@ def _launcher(queries: int, cuda: bool) -> Any:
 @functools.cache
 def _tuned() -> Any:
     """Built at the first launch: decorating with several configurations needs a GPU."""
-    configs = [triton.Config({"BLOCK": block}, num_warps=warps) for block in (16, 32, 64) for warps in (2, 4)]
-    return triton.autotune(configs, key=["C", "PT", "PY", "PX", "K"])(_search_kernel)
+    chosen = ((16, 2), (16, 4), (32, 4), (64, 4), (64, 8))
+    configs = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in chosen]
+    key = ["C", "PT", "PY", "PX", "K", "SIMILARITY", "MASKED", "VALIDITY", "INITIAL"]
+    return triton.autotune(configs, key=key)(_search_kernel)
 
 
 @triton.jit(do_not_specialize=["seed", "exclude", "copied", "offers", "first_draw", "runs", "validity", "rigid"])
 def _search_kernel(
     query: tl.tensor,
     key: tl.tensor,
-    query_norms: tl.tensor,
-    key_norms: tl.tensor,
+    query_inverse_norms: tl.tensor,
+    key_inverse_norms: tl.tensor,
     start: tl.tensor,
     mask: tl.tensor,
     valid: tl.tensor,
@@ -139,7 +142,7 @@ def _search_kernel(
     BLOCK: tl.constexpr,
 ) -> None:
     """The start, or one iteration: every candidate is offered to the lists of a block of queries."""
-    ids = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
+    ids = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     within = ids < total
     ids = tl.where(within, ids, 0)
     wanted = within
@@ -150,7 +153,7 @@ def _search_kernel(
     t, y, x = position // (H * W), position // W % H, position % W
     row = ((batch * (T + PT - 1) + t) * (H + PY - 1) + y) * (W + PX - 1) + x
     own = (ids, wanted, batch, t, y, x, row)
-    volumes = (query, key, query_norms, key_norms, H, W, KT, KH, KW, runs)
+    volumes = (query, key, query_inverse_norms, key_inverse_norms, H, W, KT, KH, KW, runs)
     limits = (valid, validity, slots, exclude)
     lists = (frames, slots, listed)
     ranks = (order, starts, counts, KT, KH, KW)
@@ -215,7 +218,7 @@ def _offer(
 ) -> tl.tuple:
     """The lists with one more candidate each, if it is allowed, new and good enough."""
     ids, wanted, batch, t, y, x, row = own
-    query, key, query_norms, key_norms, H, W, KT, KH, KW, runs = volumes
+    query, key, query_inverse_norms, key_inverse_norms, H, W, KT, KH, KW, runs = volumes
     valid, validity, slots, exclude = limits
     allowed = wanted & given & inside(kt, KT) & inside(ky, KH) & inside(kx, KW)
     allowed &= ~((kt == t) & (tl.abs(ky - y) < exclude) & (tl.abs(kx - x) < exclude))
@@ -239,8 +242,8 @@ def _offer(
             else:
                 total -= tl.sum(q * k, axis=1)
     if SIMILARITY == "cosine":
-        norms = tl.load(query_norms + ids) * tl.load(key_norms + key_ids, mask=allowed, other=0.0)
-        total = tl.div_rn(total, tl.sqrt_rn(norms + 1e-12))
+        total *= tl.load(query_inverse_norms + ids)
+        total *= tl.load(key_inverse_norms + key_ids, mask=allowed, other=0.0)
     else:
         total = tl.div_rn(total, tl.full(total.shape, PT * PY * PX * C, tl.float32))
     return _insert(index, cost, tl.where(allowed, found, -1), total)
