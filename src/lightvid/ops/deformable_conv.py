@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from lightvid.ops.deformable_columns import Sampler
 from lightvid.ops.kernels import triton_is_usable
-from lightvid.ops.precision import without_autocast
+from lightvid.ops.precision import without_autocast, working_dtype
 
 
 def deformable_conv2d(
@@ -112,7 +111,7 @@ def _convolve_plain(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    dtype = _working_dtype(x, offset, weight, bias, mask)
+    dtype = working_dtype(x, offset, weight, bias, mask)
     sampler = Sampler(x, offset, mask, tuple(weight.shape[2:]), stride, padding, dilation, dtype)
     kernels = _Kernels(weight.to(dtype).flatten(2), x.shape[1] // weight.shape[1])
     start = weight.new_zeros(len(weight), dtype=dtype) if bias is None else bias.to(dtype)
@@ -139,7 +138,7 @@ def _convolve_backward_plain(
     dilation: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, offset, weight and mask, the last one empty without a mask."""
-    dtype = _working_dtype(x, offset, weight, mask)
+    dtype = working_dtype(x, offset, weight, mask)
     sampler = Sampler(x, offset, mask, tuple(weight.shape[2:]), stride, padding, dilation, dtype)
     kernels = _Kernels(weight.to(dtype).flatten(2), x.shape[1] // weight.shape[1])
     d_kernels = _Kernels(torch.zeros_like(kernels.weight), kernels.groups)
@@ -189,10 +188,6 @@ def _rows(values: Tensor, offset: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1] // offset.shape[3], offset.shape[3])
 
 
-def _working_dtype(*tensors: Tensor | None) -> torch.dtype:
-    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors if tensor is not None), torch.float32)
-
-
 _convolve = torch.library.custom_op("lightvid::deformable_conv2d", _convolve_plain, mutates_args=())
 _convolve_backward = torch.library.custom_op(
     "lightvid::deformable_conv2d_backward", _convolve_backward_plain, mutates_args=()
@@ -213,7 +208,7 @@ def _convolve_cuda(
     dilation: Sequence[int],
 ) -> Tensor:
     grouped = weight.shape[1] < x.shape[1]
-    if grouped or not triton_is_usable(x) or _working_dtype(x, offset, weight, bias, mask) == torch.float64:
+    if grouped or not triton_is_usable(x) or working_dtype(x, offset, weight, bias, mask) == torch.float64:
         return _convolve_plain(x, offset, weight, bias, mask, stride, padding, dilation)
     from lightvid.ops.kernels.deformable_conv import convolve
 

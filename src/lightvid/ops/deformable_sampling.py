@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from lightvid.ops.bags import dots, weighted_sums
 from lightvid.ops.kernels import triton_is_usable
+from lightvid.ops.precision import working_dtype
 
 SamplingMode = Literal["trilinear", "per_frame"]
 
@@ -79,7 +79,7 @@ def _check(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor, mo
 
 def _sample_plain(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
     batch, queries, heads = logits.shape[:3]
-    dtype = _working_dtype(value, reference, offsets, logits)
+    dtype = working_dtype(value, reference, offsets, logits)
     out = value.new_empty(batch, queries, heads, value.shape[-1])
     for clip, head in _heads(value):
         cells = value[clip, ..., head, :].flatten(0, 2).to(dtype)
@@ -93,7 +93,7 @@ def _sample_plain(value: Tensor, reference: Tensor, offsets: Tensor, logits: Ten
 def _sample_backward_plain(
     grad: Tensor, value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dtype = _working_dtype(value, reference, offsets, logits)
+    dtype = working_dtype(value, reference, offsets, logits)
     d_value = value.new_empty(value.shape)
     d_reference = torch.zeros_like(reference, dtype=dtype)
     d_offsets, d_logits = offsets.new_empty(offsets.shape), logits.new_empty(logits.shape)
@@ -210,10 +210,6 @@ def _sizes(value: Tensor) -> tuple[int, int, int]:
     return value.shape[3], value.shape[2], value.shape[1]
 
 
-def _working_dtype(*tensors: Tensor) -> torch.dtype:
-    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
-
-
 _sample = torch.library.custom_op("lightvid::deformable_sampling", _sample_plain, mutates_args=())
 _sample_backward = torch.library.custom_op(
     "lightvid::deformable_sampling_backward", _sample_backward_plain, mutates_args=()
@@ -224,7 +220,7 @@ _sample_backward.register_fake(_sample_backward_plain)
 
 @_sample.register_kernel("cuda")
 def _sample_cuda(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
-    if not triton_is_usable(value) or _working_dtype(value, reference, offsets, logits) == torch.float64:
+    if not triton_is_usable(value) or working_dtype(value, reference, offsets, logits) == torch.float64:
         return _sample_plain(value, reference, offsets, logits)
     from lightvid.ops.kernels.deformable_sampling import sample
 
@@ -235,7 +231,7 @@ def _sample_cuda(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tens
 def _sample_backward_cuda(
     grad: Tensor, value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    exact = _working_dtype(value, reference, offsets, logits) == torch.float64
+    exact = working_dtype(value, reference, offsets, logits) == torch.float64
     if exact or not triton_is_usable(value) or torch.are_deterministic_algorithms_enabled():
         return _sample_backward_plain(grad, value, reference, offsets, logits)
     from lightvid.ops.kernels.deformable_sampling import sample_backward

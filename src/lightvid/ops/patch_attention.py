@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from lightvid.ops.bags import dots, weighted_sums
 from lightvid.ops.patch_aggregation import KeyBags, WindowCandidates
 from lightvid.ops.patch_gradients import cost_gradients
 from lightvid.ops.patches import Patch, Similarity, check_volumes, patch_costs, patch_size
+from lightvid.ops.precision import working_dtype
 
 
 def patch_readout(
@@ -98,7 +98,7 @@ def _checked(
     if not isinstance(temperature, Tensor):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        temperature = query.new_full((), temperature, dtype=_working_dtype(query, key, value))
+        temperature = query.new_full((), temperature, dtype=working_dtype(query, key, value))
     if temperature.numel() not in (1, len(query)) or temperature.ndim > 1:
         raise ValueError(f"temperature must be one number or ({len(query)},), got {tuple(temperature.shape)}")
     for name, volume in (("query", query), ("key", key)):
@@ -119,7 +119,7 @@ def _attend_plain(
     similarity: str,
 ) -> Tensor:
     index = _known(index, key)
-    dtype = _working_dtype(query, key, value)
+    dtype = working_dtype(query, key, value)
     scores = -_costs(query, key, index, patch, similarity, dtype) / _per_clip(temperature, dtype)
     candidates = WindowCandidates(scores, index, key.shape, window)
     del scores
@@ -148,7 +148,7 @@ def _attend_backward_plain(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and temperature."""
     index = _known(index, key)
-    dtype = _working_dtype(query, key, value)
+    dtype = working_dtype(query, key, value)
     heat = _per_clip(temperature, dtype)
     cost = _costs(query, key, index, patch, similarity, dtype)
     candidates = WindowCandidates(-cost / heat, index, key.shape, window)
@@ -204,10 +204,6 @@ def _costs(query: Tensor, key: Tensor, index: Tensor, patch: list[int], similari
 
 def _per_clip(temperature: Tensor, dtype: torch.dtype) -> Tensor:
     return temperature.to(dtype).view(-1, 1, 1, 1, 1)
-
-
-def _working_dtype(*tensors: Tensor) -> torch.dtype:
-    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
 
 
 _attend = torch.library.custom_op("lightvid::patch_attention", _attend_plain, mutates_args=())

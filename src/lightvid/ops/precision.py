@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ def cast_for_autocast(x: Tensor) -> Tensor:
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and x.dtype == torch.float32:
         return x.to(torch.get_autocast_dtype(kind))
     return x
+
+
+def working_dtype(*tensors: Tensor | None) -> torch.dtype:
+    """The dtype to compute in where float32 is the least: that of the widest tensor, at least float32."""
+    given = (tensor.dtype for tensor in tensors if tensor is not None)
+    return reduce(torch.promote_types, given, torch.float32)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
