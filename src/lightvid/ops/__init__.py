@@ -1,4 +1,4 @@
-"""Parameter-free tensor operations."""
+"""Parameter-free tensor operations; the larger ones, such as `patch_match`, are in modules of their own name."""
 
 from lightvid.ops.attention import fused_attention
 from lightvid.ops.chunking import map_frames
