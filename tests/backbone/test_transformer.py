@@ -109,7 +109,7 @@ def test_mixers_and_feed_forwards_come_from_a_configuration():
     [
         ({"residual": "reversibel"}, "unknown residual 'reversibel': choose one of additive, checkpoint"),
         ({"residual": "reversible_split", "channels": 9}, "9 is odd"),
-        ({"residual": "additive", "norm": "post"}, "unknown norm 'post'"),
+        ({"residual": "additive", "norm": "last"}, "unknown norm 'last'"),
         ({"residual": "additive", "blocks": 0}, "at least one block"),
         ({"residual": "additive", "mixer": None}, "none of them null"),
         ({"residual": "additive", "mixer": []}, "a list of at least one"),

@@ -1,5 +1,6 @@
 """Token mixers: `(B, T, H, W, C) -> (B, T, H, W, C)`, one file per mechanism."""
 
+from lightvid.attention.cross import CrossAttention, DeformableCrossAttention
 from lightvid.attention.decoupled import SpatialAttention, TemporalAttention
 from lightvid.attention.deformable import DeformableAttention
 from lightvid.attention.focal import FocalAttention
@@ -9,7 +10,9 @@ from lightvid.attention.psal import PSAL
 
 __all__ = [
     "PSAL",
+    "CrossAttention",
     "DeformableAttention",
+    "DeformableCrossAttention",
     "FocalAttention",
     "FullAttention",
     "PatchAttention",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from lightvid.attention.full import FullAttention
 from lightvid.errors import ConfigurationError
+from lightvid.ops import cast_for_autocast
 
 
 class TemporalAttention(FullAttention):
@@ -20,13 +23,15 @@ class TemporalAttention(FullAttention):
         zones: zones per side of the frame.
     """
 
+    positioned: ClassVar[bool] = False
+
     def __init__(self, channels: int, *, heads: int = 4, zones: int = 2) -> None:
         super().__init__(channels, heads=heads)
         if zones < 1:
             raise ConfigurationError(f"zones counts parts of a frame's side: expected at least 1, got {zones}")
         self.zones = zones
 
-    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Mix tokens `(B, T, H, W, C)` of the same zone; `holes` is not looked at."""
         height, width = x.shape[2:4]
         rows = x.tensor_split(min(self.zones, height), dim=2)
@@ -34,12 +39,19 @@ class TemporalAttention(FullAttention):
 
     def _columns(self, x: Tensor, zones: int) -> Tensor:
         parts = x.tensor_split(zones, dim=3)
-        return torch.cat([self.attend(part.flatten(1, 3)).view(part.shape) for part in parts], dim=3)
+        return torch.cat([self._inside(part.flatten(1, 3)).view(part.shape) for part in parts], dim=3)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        x = cast_for_autocast(x)
+        return self.attend(x, x, x)
 
 
 class SpatialAttention(FullAttention):
     """Attention between the tokens of each frame, every frame on its own."""
 
-    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+    positioned: ClassVar[bool] = False
+
+    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Mix tokens `(B, T, H, W, C)` of the same frame; `holes` is not looked at."""
-        return self.attend(x.flatten(0, 1).flatten(1, 2)).view(x.shape)
+        tokens = cast_for_autocast(x).flatten(0, 1).flatten(1, 2)
+        return self.attend(tokens, tokens, tokens).view(x.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class DeformableAttention(nn.Module):
         frames: "trilinear" only: the frames around its own over which a token's points are spread at the start.
     """
 
+    positioned: ClassVar[bool] = True  # its forward takes `positions` and `padding`
+
     def __init__(
         self, channels: int, *, heads: int = 8, points: int = 32, mode: SamplingMode = "trilinear", frames: int = 5
     ) -> None:
@@ -69,12 +71,17 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, holes: Tensor | None = None, *, positions: Tensor | None = None, padding: Tensor | None = None
+    ) -> Tensor:
         """Mix tokens.
 
         Args:
             x: `(B, T, H, W, C)`, any T (1 for images), H and W.
             holes: not used; holes are tokens like others.
+            positions: `(B or 1, T, H, W, C)`, added to the tokens that choose points, not to values.
+            padding: `(B, T, H, W)`, True for tokens that are no part of the clip: their values are 0, as beyond its
+                border.
 
         Returns:
             `(B, T, H, W, C)`.
@@ -84,18 +91,22 @@ class DeformableAttention(nn.Module):
         groups = [slice(first, min(first + at_once, self.heads)) for first in range(0, self.heads, at_once)]
         if torch.is_grad_enabled():
             sampled = [
-                checkpoint(self._sample, x, group, use_reentrant=False, preserve_rng_state=False) for group in groups
+                checkpoint(self._sample, x, positions, padding, group, use_reentrant=False, preserve_rng_state=False)
+                for group in groups
             ]
         else:
-            sampled = [self._sample(x, group) for group in groups]
+            sampled = [self._sample(x, positions, padding, group) for group in groups]
         return self.output(torch.cat(sampled, dim=-1).view(x.shape))
 
-    def _sample(self, x: Tensor, heads: slice) -> Tensor:
+    def _sample(self, x: Tensor, positions: Tensor | None, padding: Tensor | None, heads: slice) -> Tensor:
         """Some heads, from the tokens to their own channels `(B, T * H * W, ...)`."""
         width = x.shape[-1] // self.heads
         channels = slice(heads.start * width, heads.stop * width)
-        value = F.linear(x, self.value.weight[channels], self.value.bias[channels]).unflatten(-1, (-1, width))
-        offsets, logits = self.sampling(x, heads)
+        value = F.linear(x, self.value.weight[channels], self.value.bias[channels])
+        if padding is not None:
+            value = value.masked_fill(padding.unsqueeze(-1), 0)
+        value = value.unflatten(-1, (-1, width))
+        offsets, logits = self.sampling(x if positions is None else x + positions.to(x.dtype), heads)
         return deformable_sampling(value, cell_centres(x), offsets, logits, mode=self.mode).flatten(2)
 
 

@@ -16,20 +16,22 @@ class MLP(nn.Module):
     Args:
         channels: width of the tokens.
         hidden: width between the layers; by default four times `channels`.
+        dropout: between the layers, in training.
     """
 
-    def __init__(self, channels: int, *, hidden: int | None = None) -> None:
+    def __init__(self, channels: int, *, hidden: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         if hidden is not None and hidden < 1:
             raise ConfigurationError(f"hidden counts channels: expected at least 1, got {hidden}")
         hidden = hidden or 4 * channels
         self.linear1 = nn.Linear(channels, hidden)
+        self.dropout = dropout
         self.linear2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens `(B, T, H, W, C)` to the same shape."""
-        x = cast_for_autocast(x)
-        return self.linear2(F.relu(self.linear1(x), inplace=True))
+        x = F.relu(self.linear1(cast_for_autocast(x)), inplace=True)
+        return self.linear2(F.dropout(x, self.dropout, self.training))
 
 
 class ConvFeedForward(nn.Module):

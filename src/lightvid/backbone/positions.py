@@ -1,8 +1,9 @@
-"""Positions of tokens, added where they enter the backbone."""
+"""Positions of tokens: vectors that are added to them."""
 
 from __future__ import annotations
 
 import logging
+import math
 
 import torch
 from torch import Tensor, nn
@@ -38,3 +39,46 @@ class LearnedPositions(nn.Module):
             logger.info("positions of %dx%d tokens interpolated to %dx%d", *self.table.shape[:2], *size)
         table = F.interpolate(self.table.permute(2, 0, 1).unsqueeze(0), size, mode="bicubic", align_corners=False)
         return x + table.squeeze(0).permute(1, 2, 0).to(x.dtype)
+
+
+class SinePositions(nn.Module):
+    """Sines and cosines of time, row and column, a third of the channels each (VisTR, Wang et al., CVPR 2021).
+
+    A coordinate is the number of the cell among those that are no padding, counted from 1, as a part of the whole axis
+    times 2 pi; so clips of any length and size work. Channels that three equal even parts leave over are 0.
+
+    Args:
+        channels: width of the tokens, at least 6.
+        temperature: of the frequencies.
+    """
+
+    def __init__(self, channels: int, *, temperature: float = 10000.0) -> None:
+        super().__init__()
+        self.channels = channels
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens `(B, T, H, W, C)` with their positions."""
+        return x + self.encode(x).to(x.dtype)
+
+    def encode(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """The positions alone.
+
+        Args:
+            x: `(B, T, H, W, C)`; only its shape and device matter.
+            padding: `(B, T, H, W)` bool, True for tokens that are no part of the clip.
+
+        Returns:
+            `(B, T, H, W, C)` float32, or with a batch of 1 if there is no padding.
+        """
+        inside = torch.ones((1, *x.shape[1:4]), device=x.device) if padding is None else (~padding).float()
+        features = self.channels // 6 * 2
+        index = torch.arange(features, device=x.device)
+        divisor = self.temperature ** (2 * (index // 2) / features)
+        parts = []
+        for axis in (1, 2, 3):
+            count = inside.cumsum(axis)
+            part = count / (count.narrow(axis, count.shape[axis] - 1, 1) + 1e-6) * (2 * math.pi)
+            angle = part.unsqueeze(-1) / divisor
+            parts.append(torch.where(index % 2 == 0, angle.sin(), angle.cos()))
+        return F.pad(torch.cat(parts, dim=-1), (0, self.channels - 3 * features))

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lightvid.backbone.block import Block
+from lightvid.backbone.block import Block, TokenContext
 from lightvid.backbone.replay import ForwardConditions
 
 
 @torch.compiler.disable
 def reversible(
-    blocks: Sequence[Block], x1: Tensor, x2: Tensor, holes: Tensor | None, *, dtype: torch.dtype
+    blocks: Sequence[Block], x1: Tensor, x2: Tensor, context: TokenContext, *, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """The function of `residual.coupled`, keeping only the last block's outputs for the backward pass.
 
@@ -33,12 +33,12 @@ def reversible(
         blocks: the blocks, in order.
         x1: first stream, `(B, T, H, W, C)`.
         x2: second stream, likewise.
-        holes: `(B, T, H, W)` or None.
+        context: for the mixers; it gets no gradient.
         dtype: of the tokens that the branches see; the streams keep theirs.
     """
     tape = _Tape()
     for index, block in enumerate(blocks):
-        mix = _Branch(partial(block.mix, holes=holes), dtype, [block.mixer_norm, block.mixer])
+        mix = _Branch(partial(block.mix, context=context), dtype, [block.mixer_norm, block.mixer])
         feed = _Branch(block.feed, dtype, [block.feed_forward_norm, block.feed_forward])
         step = _Step(mix, feed, tape, first=index == 0, last=index == len(blocks) - 1)
         x1, x2 = _ReversibleBlock.apply(step, x1, x2, *mix.parameters, *feed.parameters)

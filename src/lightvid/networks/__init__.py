@@ -2,6 +2,22 @@
 
 from lightvid.networks.discriminator import TPatchGAN
 from lightvid.networks.generator import InpaintingGenerator, InpaintingOutput
+from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
+from lightvid.networks.instance_presets import deformable_vistr, vistr
+from lightvid.networks.instance_segmenter import InstanceSegmenter
 from lightvid.networks.presets import dstt, fast_sttn, fuseformer, sttn
 
-__all__ = ["InpaintingGenerator", "InpaintingOutput", "TPatchGAN", "dstt", "fast_sttn", "fuseformer", "sttn"]
+__all__ = [
+    "InpaintingGenerator",
+    "InpaintingOutput",
+    "InstanceOutput",
+    "InstancePrediction",
+    "InstanceSegmenter",
+    "TPatchGAN",
+    "deformable_vistr",
+    "dstt",
+    "fast_sttn",
+    "fuseformer",
+    "sttn",
+    "vistr",
+]

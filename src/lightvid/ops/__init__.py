@@ -1,6 +1,6 @@
 """Parameter-free tensor operations; the larger ones, such as `patch_match`, are in modules of their own name."""
 
-from lightvid.ops.attention import fused_attention
+from lightvid.ops.attention import fused_attention, hide_keys
 from lightvid.ops.chunking import map_frames
 from lightvid.ops.layout import maps_to_tokens, tokens_to_maps
 from lightvid.ops.precision import cast_for_autocast, without_autocast
@@ -10,6 +10,7 @@ __all__ = [
     "PatchGrid",
     "cast_for_autocast",
     "fused_attention",
+    "hide_keys",
     "map_frames",
     "maps_to_tokens",
     "overlap_count",

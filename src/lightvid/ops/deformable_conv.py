@@ -222,9 +222,10 @@ def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    d_x, d_offset, d_weight, d_mask = _convolve_backward(grad, *ctx.saved_tensors, *ctx.geometry)
+    x, offset, weight, mask = ctx.saved_tensors  # read once: under torch's checkpoint a second time fails
+    d_x, d_offset, d_weight, d_mask = _convolve_backward(grad, x, offset, weight, mask, *ctx.geometry)
     d_bias = None if ctx.bias_dtype is None else grad.sum((0, 2, 3)).to(ctx.bias_dtype)
-    return d_x, d_offset, d_weight, d_bias, d_mask if ctx.saved_tensors[3] is not None else None, None, None, None
+    return d_x, d_offset, d_weight, d_bias, None if mask is None else d_mask, None, None, None
 
 
 _convolve.register_autograd(_differentiate, setup_context=_keep_inputs)

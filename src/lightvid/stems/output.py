@@ -17,3 +17,17 @@ class StemOutput(NamedTuple):
 
     tokens: Tensor
     features: Tensor | None = None
+
+
+class PyramidOutput(NamedTuple):
+    """Tokens for the backbone, and the maps of an image backbone for the heads.
+
+    Attributes:
+        tokens: `(B, T, H, W, C)`.
+        features: maps `(B * T, c, h, w)`, the finest first.
+        padding: `(B, T, H, W)` bool, True for tokens that are no part of the clip; None if all are.
+    """
+
+    tokens: Tensor
+    features: list[Tensor]
+    padding: Tensor | None = None

@@ -47,6 +47,20 @@ def frame_size(path: Path) -> tuple[int, int]:
         return stream.height, stream.width
 
 
+def frame_rate(path: Path) -> float:
+    """Frames per second, the mean where they vary.
+
+    Raises:
+        DataError: not a video, or its rate is not known.
+    """
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise DataError(f"{path}: its frame rate is not known")
+    return float(rate)
+
+
 def read_frames(path: Path, indices: Sequence[int]) -> NDArray[np.uint8]:
     """Decode the frames at `indices`, in that order, to `(N, H, W, 3)` RGB.
 

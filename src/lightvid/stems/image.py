@@ -1,0 +1,159 @@
+"""Image backbones of the `transformers` library as stems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightvid.errors import CheckpointError, ConfigurationError
+from lightvid.ops import map_frames, maps_to_tokens
+from lightvid.stems.normalisation import Normalisation, replace_batch_norm
+from lightvid.stems.output import PyramidOutput
+from lightvid.stems.resnet_names import resnet_names
+
+RESNET_DEPTHS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
+
+
+class ImageStem(nn.Module):
+    """An image backbone on every frame, and a 1x1 convolution from one of its maps to the tokens (VisTR, DETR).
+
+    Args:
+        channels: width of the tokens.
+        model: "resnet50" or "resnet101", made without a download; "resnet" with `options`; or any backbone of
+            `transformers` by its name on the hub or its folder, such as "facebook/convnextv2-tiny-22k-224".
+        options: of `transformers.ResNetConfig`, for the three names above.
+        weights: a local file of ResNet weights under torchvision's names; a hub model brings its own.
+        tokens_from: which map becomes tokens, counted from the coarsest: -1, or -2 for one of twice the resolution.
+        normalisation: what stands in place of batch normalisation: "frozen" statistics, as published; "group" for
+            training from nothing; "batch" leaves it.
+        frozen: how many parts, of the ResNet's first layers and its stages in turn, do not learn; published: 2. -1 freezes all.
+        recompute: compute the maps again in the backward pass instead of keeping what lies inside.
+
+    Attributes:
+        feature_channels: channels of the maps, the finest first.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        model: str = "resnet50",
+        options: dict[str, Any] | None = None,
+        weights: str | None = None,
+        tokens_from: int = -1,
+        normalisation: Normalisation = "frozen",
+        frozen: int = 2,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        if normalisation not in get_args(Normalisation):
+            raise ConfigurationError(
+                f"unknown normalisation '{normalisation}': choose one of {', '.join(get_args(Normalisation))}"
+            )
+        self.channels = channels
+        self.recompute = recompute
+        self.body = make_backbone(model, options)
+        if weights is not None:
+            load_resnet_weights(self.body, Path(weights).expanduser())
+        replace_batch_norm(self.body, normalisation)
+        self.feature_channels: list[int] = list(self.body.channels)
+        if not -len(self.feature_channels) <= tokens_from < 0:
+            raise ConfigurationError(
+                f"tokens_from counts maps from the coarsest: -1 to -{len(self.feature_channels)}, got {tokens_from}"
+            )
+        self.tokens_from = tokens_from
+        self.projection = nn.Conv2d(self.feature_channels[tokens_from], channels, 1)
+        freeze(self.body, frozen)
+
+    def forward(self, frames: Tensor, padding: Tensor | None = None) -> PyramidOutput:
+        """Frames `(B, T, 3, H, W)` and their padding `(B, T, H, W)`, True where there is no picture, to tokens and maps."""
+        maps = self._maps(frames.flatten(0, 1))
+        tokens = maps_to_tokens(self.projection(maps[self.tokens_from]), len(frames))
+        if padding is not None:
+            shrunk = F.interpolate(padding.flatten(0, 1).unsqueeze(1).float(), size=tokens.shape[2:4]) > 0.5
+            padding = shrunk.squeeze(1).unflatten(0, frames.shape[:2])
+        return PyramidOutput(tokens, maps, padding)
+
+    def _maps(self, frames: Tensor) -> list[Tensor]:
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        if self.recompute and torch.is_grad_enabled():
+            return list(torch.utils.checkpoint.checkpoint(self._encode, frames, use_reentrant=False))
+        return list(self._encode(frames))
+
+    def _encode(self, frames: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.body(frames).feature_maps)
+
+
+def make_backbone(model: str, options: dict[str, Any] | None) -> nn.Module:
+    """A backbone of `transformers` that gives the maps of all its stages.
+
+    Raises:
+        ConfigurationError: no such model, or options that the configuration does not take.
+    """
+    from transformers import AutoBackbone, ResNetConfig  # three seconds
+
+    if model not in ("resnet", *RESNET_DEPTHS):
+        if options:
+            raise ConfigurationError(f"options are for resnet, resnet50 and resnet101, not for {model}: leave them out")
+        return _pretrained(model)
+    given: dict[str, Any] = {"depths": RESNET_DEPTHS[model]} if model in RESNET_DEPTHS else {}
+    given |= options or {}
+    if unknown := set(given) - {"embedding_size", "hidden_sizes", "depths", "layer_type", "hidden_act"}:
+        raise ConfigurationError(f"unknown option '{unknown.pop()}' of a ResNet: see transformers.ResNetConfig")
+    stages = len(given.get("depths", RESNET_DEPTHS["resnet50"]))
+    names = [f"stage{number}" for number in range(1, stages + 1)]
+    return AutoBackbone.from_config(ResNetConfig(**given, out_features=names))
+
+
+def _pretrained(model: str) -> nn.Module:
+    from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig
+
+    try:
+        configuration = AutoConfig.from_pretrained(model)
+        stages = [name for name in configuration.stage_names if name != "stem"]
+        backbone = MODEL_FOR_BACKBONE_MAPPING[type(configuration)]  # AutoBackbone asks the hub first, also for folders
+        return backbone.from_pretrained(model, out_features=stages, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigurationError(
+            f"'{model}' is no image backbone: give resnet50, resnet101, a folder or a name of the hub ({reason})"
+        ) from None
+
+
+def load_resnet_weights(body: nn.Module, path: Path) -> None:
+    """Fill a ResNet from a local file with torchvision's names.
+
+    Raises:
+        CheckpointError: no such file, or tensors that do not fit.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file of ResNet weights")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # the reader raises whatever a broken file makes its parts raise
+        raise CheckpointError(f"{path}: not a file of tensors, or damaged") from None
+    names = resnet_names(body)
+    missing = sorted(set(names) - set(tensors))
+    if missing:
+        raise CheckpointError(f"{path}: {missing[0]} is not in it, so these are no weights of this ResNet")
+    try:
+        body.load_state_dict({mine: tensors[name] for name, mine in names.items()}, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {str(error).splitlines()[1].strip()}") from None
+
+
+def freeze(body: nn.Module, parts: int) -> None:
+    """Let the first parts of a backbone not learn: its first layers, then its stages; -1 stands for all of it."""
+    if parts < 0:
+        body.requires_grad_(False)
+        return
+    embedder = getattr(body, "embedder", None) or getattr(body, "embeddings", None)
+    encoder = getattr(body, "encoder", None)
+    stages = getattr(encoder, "stages", None) or getattr(encoder, "layers", None) or []
+    for part in [embedder, *stages][:parts]:
+        if part is not None:
+            part.requires_grad_(False)
