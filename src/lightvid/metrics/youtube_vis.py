@@ -1,0 +1,103 @@
+"""Average precision of the YouTube-VIS and OVIS benchmarks (Video Instance Segmentation, Yang et al., ICCV 2019)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from lightvid.annotations.result_checks import VideoFormat, record_problem
+from lightvid.annotations.results import Source, category_names, load, read_results, video_formats
+from lightvid.errors import DataError
+from lightvid.metrics.youtube_vis_averages import YouTubeVISScores, average
+from lightvid.metrics.youtube_vis_matching import Matches, match_video
+from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack, annotated_track, predicted_track
+
+Results: TypeAlias = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
+"""A results file or submission, or its tracks."""
+
+
+def youtube_vis_ap(ground_truth: Source, results: Results, *, as_benchmark: bool = False) -> dict[str, float]:
+    """The twelve numbers of the benchmark in [0, 1]; -1 where the ground truth defines none.
+
+    AP averages the precision over IoU thresholds .5 to .95, 101 recalls and the categories with ground truth; AR1, AR10
+    and AR100 the recall with so many predictions in each category of a video; s, m, l are tracks of a mean area up to
+    128², up to 256², and above. Intersections and unions are summed over the frames of a video.
+
+    Args:
+        ground_truth: a JSON file (`.json`, `.json.gz`) with annotations, or its content. A missing `iscrowd` is 0,
+            missing `areas` are those of the masks; masks are polygons, uncompressed or compressed run lengths.
+        results: a JSON file, a submission's zip, or its content.
+        as_benchmark: take what the published evaluation takes, with its result: results that are shorter or longer than
+            the video (frames that one of them lacks do not count), masks of another size (the frame does not count),
+            unknown categories (ignored), a ground truth with id 0 (never found).
+
+    Returns:
+        AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl.
+
+    Raises:
+        DataError: the ground truth has no annotations, a record is damaged, or, unless `as_benchmark`, a server would
+            refuse it or count it otherwise than it was meant.
+    """
+    return evaluate_youtube_vis(ground_truth, results, as_benchmark=as_benchmark).numbers()
+
+
+def evaluate_youtube_vis(ground_truth: Source, results: Results, *, as_benchmark: bool = False) -> YouTubeVISScores:
+    """As `youtube_vis_ap`, with what the numbers are averages of."""
+    source = load(ground_truth)
+    videos, categories = video_formats(source), category_names(source)
+    label = "" if isinstance(ground_truth, Mapping) else f"{ground_truth}: "
+    tracks = _annotated_by_video(source, videos, categories, label, as_benchmark=as_benchmark)
+    label = f"{results}: " if isinstance(results, (str, os.PathLike)) else ""
+    records = read_results(results) if isinstance(results, (str, os.PathLike)) else results
+    predictions = _predicted_by_video(records, videos, categories, label, as_benchmark=as_benchmark)
+    matches = [match_video(video, predictions[video], tracks[video]) for video in sorted(videos)]
+    return average(Matches.join(matches), list(categories))
+
+
+def _annotated_by_video(
+    source: Mapping[str, Any],
+    videos: Mapping[int, VideoFormat],
+    categories: Collection[int],
+    label: str,
+    *,
+    as_benchmark: bool,
+) -> dict[int, list[AnnotatedTrack]]:
+    """Tracks outside the listed videos and categories are an error; as benchmark, they do not count."""
+    if source.get("annotations") is None:
+        state = "null" if "annotations" in source else "missing"
+        raise DataError(
+            f"{label}annotations: {state}: the benchmarks hide those of valid and test, "
+            "`lightvid split-vis` makes a local split of the training file"
+        )
+    tracks = defaultdict(list)
+    for index, record in enumerate(source["annotations"]):
+        name = f"{label}annotations[{index}]"
+        for field, known in (("video_id", videos), ("category_id", categories)):
+            if record.get(field) not in known and not as_benchmark:
+                raise DataError(f"{name}: {field}: {record.get(field)!r} is not among those that the file lists")
+        if record["video_id"] in videos and record["category_id"] in categories:
+            video = record["video_id"]
+            tracks[video].append(annotated_track(record, name, videos[video], as_benchmark=as_benchmark))
+    return tracks
+
+
+def _predicted_by_video(
+    records: Sequence[Any],
+    videos: Mapping[int, VideoFormat],
+    categories: Collection[int],
+    label: str,
+    *,
+    as_benchmark: bool,
+) -> dict[int, list[PredictedTrack]]:
+    tracks = defaultdict(list)
+    for index, record in enumerate(records):
+        problem = record_problem(record, videos, categories, as_benchmark=as_benchmark)
+        if problem:
+            passes = not as_benchmark and not record_problem(record, videos, categories, as_benchmark=True)
+            hint = " (as_benchmark evaluates it all the same)" if passes else ""
+            raise DataError(f"{label}results[{index}]: {problem}{hint}")
+        if record["category_id"] in categories:
+            tracks[record["video_id"]].append(predicted_track(record))
+    return tracks

@@ -1,0 +1,69 @@
+"""`lightvid evaluate-vis`: a table, a JSON file, a submission."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lightvid.annotations.results import read_results, write_results, write_submission
+from lightvid.annotations.rle import encode
+from lightvid.errors import ConfigurationError, DataError
+from lightvid.evaluation_vis import run
+
+MASK = encode(np.eye(8, dtype=bool))
+TRACK = {"video_id": 1, "category_id": 3, "segmentations": [MASK, None]}
+FOUND = {**TRACK, "score": 0.5}
+SPLIT = {
+    "videos": [{"id": 1, "length": 2, "height": 8, "width": 8}],
+    "categories": [{"id": 3, "name": "owl"}, {"id": 4, "name": "fox"}],
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "gt.json").write_text(json.dumps({**SPLIT, "annotations": [{"id": 1, **TRACK}]}))
+    (tmp_path / "valid.json").write_text(json.dumps({**SPLIT, "annotations": None}))
+    write_results(tmp_path / "results.json", [FOUND])
+    return tmp_path
+
+
+def test_the_numbers_are_printed_and_written_also_by_category(files, capsys):
+    out = files / "out" / "ap.json"
+    run([str(files / "gt.json"), str(files / "results.json"), "--per-category", "--json", str(out)])
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("AP50", "ARl", "100.0", "owl"))
+    assert "fox" not in printed
+    written = json.loads(out.read_text())
+    assert (written["AP"], written["APl"], written["categories"]["owl"]["AP"]) == pytest.approx((1, -1, 1))
+
+
+def test_a_submission_is_evaluated_as_the_file_in_it(files, capsys):
+    write_submission(files / "mine.zip", [FOUND])
+    run([str(files / "gt.json"), str(files / "mine.zip")])
+    assert "100.0" in capsys.readouterr().out
+
+
+def test_a_submission_needs_no_annotations(files, capsys):
+    run([str(files / "valid.json"), str(files / "results.json"), "--submission", str(files / "mine.zip")])
+    assert "no annotations" in capsys.readouterr().out
+    assert read_results(files / "mine.zip") == [FOUND]
+
+
+def test_numbers_need_annotations(files):
+    with pytest.raises(DataError, match=r"valid.json: annotations: null.*lightvid split-vis"):
+        run([str(files / "valid.json"), str(files / "results.json")])
+
+
+def test_what_a_server_would_refuse_is_not_packed(files):
+    write_results(files / "short.json", [FOUND, {**FOUND, "segmentations": [MASK]}])
+    arguments = [str(files / "gt.json"), str(files / "short.json"), "--as-benchmark"]
+    run(arguments)
+    with pytest.raises(DataError, match=r"short.json: 1 of 2 tracks.*results\[1\]: segmentations"):
+        run([*arguments, "--submission", str(files / "mine.zip")])
+    assert not (files / "mine.zip").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["gt.json"], ["gt.json", "results.json", "--jsn", "x"]])
+def test_a_mistaken_call_is_one_line(arguments):
+    with pytest.raises(ConfigurationError, match=r"lightvid evaluate-vis GT\.json"):
+        run(arguments)
