@@ -1,20 +1,32 @@
-"""Data modules: clips of videos with holes, from the benchmarks' own layouts."""
+"""Data modules: clips of videos with holes or with instances, from the benchmarks' own layouts."""
 
+from .augmentations import CleanAugmentation, InstanceAugmentation, PublishedAugmentation
 from .batch import ByteBatch, InpaintingBatch, InpaintingClip
 from .davis import DAVIS
 from .inpainting import InpaintingDataModule
-from .sample import SampleData, make_sample_data
+from .instance_batch import InstanceBatch, InstanceByteBatch, InstanceClip, VideoTruth
+from .sample import SampleData, SampleInstances, make_sample_data
 from .video_folder import VideoFolder
+from .youtube_vis import YouTubeVISDataModule
 from .youtube_vos import YouTubeVOS
 
 __all__ = [
     "DAVIS",
     "ByteBatch",
+    "CleanAugmentation",
     "InpaintingBatch",
     "InpaintingClip",
     "InpaintingDataModule",
+    "InstanceAugmentation",
+    "InstanceBatch",
+    "InstanceByteBatch",
+    "InstanceClip",
+    "PublishedAugmentation",
     "SampleData",
+    "SampleInstances",
     "VideoFolder",
+    "VideoTruth",
+    "YouTubeVISDataModule",
     "YouTubeVOS",
     "make_sample_data",
 ]

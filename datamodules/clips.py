@@ -8,18 +8,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from lightvid.errors import DataError
 from lightvid.video import Video
 
-from .batch import InpaintingClip, MissingClip
+from .batch import InpaintingClip
+from .dataset import ClipDataset, OnError
 from .masks import dilate, object_masks, random_moving_masks
-from .sampling import FrameSampling, Request, middle_frames, sample_frames
+from .sampling import FrameSampling, middle_frames, sample_frames
 from .transforms import ClipTransform, resize_masks
 
 MaskKind = Literal["moving", "stationary", "object", "own_object"]
-REPLACEMENTS = 20
 
 
 class AnnotatedVideo(NamedTuple):
@@ -29,10 +28,8 @@ class AnnotatedVideo(NamedTuple):
     annotations: Video | None = None
 
 
-class InpaintingClips(Dataset[InpaintingClip | MissingClip]):
-    """Clips of `frames` frames; a request `(draw, video)` names one.
-
-    A clip is a function of the seed, the request and the files alone.
+class InpaintingClips(ClipDataset):
+    """Clips of `frames` frames with holes: `InpaintingClip`.
 
     Args:
         videos: each at least `frames` long.
@@ -43,9 +40,8 @@ class InpaintingClips(Dataset[InpaintingClip | MissingClip]):
             still, as published), "object" the shapes of another video's objects (of its own if there is no other),
             "own_object" those of its own.
         mask_dilation: pixels by which the masks of objects are widened.
-        seed: of everything random.
-        on_error: whether a clip that cannot be read is an error ("raise"), or replaced by another and reported in its
-            `skipped` ("skip"). With `sampling=None` it is a `MissingClip` instead: no clip shall count twice.
+        seed: see `ClipDataset`.
+        on_error: likewise.
         reduced_decoding: see `Video.read`.
     """
 
@@ -59,45 +55,19 @@ class InpaintingClips(Dataset[InpaintingClip | MissingClip]):
         masks: MaskKind = "moving",
         mask_dilation: int = 4,
         seed: int = 0,
-        on_error: Literal["raise", "skip"] = "raise",
+        on_error: OnError = "raise",
         reduced_decoding: bool = True,
     ) -> None:
-        self.videos = videos
+        super().__init__(videos, training=sampling is not None, seed=seed, on_error=on_error)
         self.transform = transform
         self.frames = frames
         self.sampling = sampling
         self.masks = masks
         self.mask_dilation = mask_dilation
-        self.seed = seed
-        self.on_error = on_error
         self.reduced_decoding = reduced_decoding
 
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def __getitem__(self, request: Request) -> InpaintingClip | MissingClip:
-        """Read the clip of a request.
-
-        Raises:
-            DataError: it cannot be read; with `on_error="skip"`, none of many replacements could.
-        """
-        draw, index = request
-        skipped: list[str] = []
-        for attempt in range(REPLACEMENTS):
-            rng = np.random.default_rng([self.seed, self.sampling is not None, draw, attempt])
-            index = index if attempt == 0 else int(rng.integers(len(self.videos)))
-            try:
-                return self._read(rng, self.videos[index], skipped)
-            except DataError as error:
-                message = f"{error} [draw {draw}]"
-                if self.on_error == "raise":
-                    raise DataError(f"{message}; data.on_error=skip goes on without such clips") from None
-                skipped.append(message)
-            if self.sampling is None:
-                return MissingClip(skipped)
-        raise DataError(f"{skipped[-1]}; and so for {REPLACEMENTS} clips in a row: is the whole dataset broken?")
-
-    def _read(self, rng: np.random.Generator, source: AnnotatedVideo, skipped: list[str]) -> InpaintingClip:
+    def read(self, rng: np.random.Generator, source: AnnotatedVideo, skipped: list[str]) -> InpaintingClip:
+        """See `ClipDataset.read`."""
         video = source.video
         if self.sampling is None:
             indices = middle_frames(len(video), self.frames).tolist()

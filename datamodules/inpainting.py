@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal, get_args
-
-import pytorch_lightning as pl
-import torch
-from torch import distributed
+from typing import Any, get_args
 
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import open_video
 
-from .batch import ByteBatch, InpaintingBatch, collate
+from .base import ClipDataModule, check_choice, check_least
+from .batch import ByteBatch, collate
 from .clips import AnnotatedVideo, InpaintingClips, MaskKind
+from .dataset import OnError
 from .layout import Split, VideoPaths
-from .loader import ResumableLoader, ValidationLoader, single_threaded_opencv
-from .sampling import EpochSampler, FrameSampling, ShardedBatches, ShardedRange
+from .sampling import FrameSampling
 from .transforms import ClipTransform
 
-OnError = Literal["raise", "skip"]
 
-
-class InpaintingDataModule(pl.LightningDataModule, ABC):
+class InpaintingDataModule(ClipDataModule):
     """Clips with holes: tasks get `InpaintingBatch`, the loaders alone give `ByteBatch`. A subclass knows one layout.
 
     A training sample is a function of the seed and its running number: it is the same for any number of workers and in
@@ -77,38 +71,35 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
         on_error: OnError = "raise",
         reduced_decoding: bool = True,
     ) -> None:
-        super().__init__()
-        _check_least(height=(height, 1), width=(width, 1), frames=(frames, 1), batch_size=(batch_size, 1))
-        _check_least(workers=(workers, 0), mask_dilation=(mask_dilation, 0), clips_per_video=(clips_per_video, 1))
-        _check_least(seed=(seed, 0), colour_jitter=(colour_jitter, 0), validation_frames=(validation_frames or 1, 1))
-        _check_choice("sampling", sampling, get_args(FrameSampling))
-        _check_choice("masks", masks, get_args(MaskKind))
-        _check_choice("validation_masks", validation_masks or masks, get_args(MaskKind))
-        _check_choice("on_error", on_error, get_args(OnError))
+        super().__init__(
+            root,
+            batch_size=batch_size,
+            validation_batch_size=batch_size,
+            workers=workers,
+            clips_per_video=clips_per_video,
+            seed=seed,
+            on_error=on_error,
+        )
+        check_least(height=(height, 1), width=(width, 1), frames=(frames, 1), batch_size=(batch_size, 1))
+        check_least(workers=(workers, 0), mask_dilation=(mask_dilation, 0), clips_per_video=(clips_per_video, 1))
+        check_least(seed=(seed, 0), colour_jitter=(colour_jitter, 0), validation_frames=(validation_frames or 1, 1))
+        check_choice("sampling", sampling, get_args(FrameSampling))
+        check_choice("masks", masks, get_args(MaskKind))
+        check_choice("validation_masks", validation_masks or masks, get_args(MaskKind))
+        check_choice("on_error", on_error, get_args(OnError))
         if not 0 <= horizontal_flip <= 1:
             raise ConfigurationError(f"data.horizontal_flip is a probability from 0 to 1, got {horizontal_flip}")
-        self.root = Path(root).expanduser()
         self.height = height
         self.width = width
         self.frames = frames
-        self.batch_size = batch_size
-        self.workers = workers
         self.sampling = sampling
         self.masks: MaskKind = masks
         self.mask_dilation = mask_dilation
         self.validation_frames = validation_frames or frames
         self.validation_masks: MaskKind = validation_masks or masks
-        self.clips_per_video = clips_per_video
         self.horizontal_flip = horizontal_flip
         self.colour_jitter = colour_jitter
-        self.seed = seed
-        self.on_error: OnError = on_error
         self.reduced_decoding = reduced_decoding
-        self.skipped: list[str] = []
-        # With more processes than validation clips, some have none.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-        self._train: InpaintingClips | None = None
-        self._validation: InpaintingClips | None = None
 
     @abstractmethod
     def find_videos(self, split: Split) -> list[VideoPaths]:
@@ -135,50 +126,10 @@ class InpaintingDataModule(pl.LightningDataModule, ABC):
             videos = self._open("validation", self.validation_frames)
             self._validation = self._clips(videos, transform, self.validation_frames, self.validation_masks, None)
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches, a different order in each epoch; a last incomplete one is left out."""
-        assert self._train is not None, "setup('fit') comes first"
-        rank, world_size = _process()
-        sampler = EpochSampler(len(self._train), clips_per_video=self.clips_per_video, seed=self.seed)
-        batches = ShardedBatches(sampler, self.batch_size, rank=rank, world_size=world_size)
-        if len(batches) == 0:
-            raise ConfigurationError(
-                f"an epoch of {len(sampler)} clips has no batch of {self.batch_size} clips x {world_size} processes: "
-                "lower data.batch_size or raise data.clips_per_video"
-            )
-        return ResumableLoader(
-            self._train,
-            batches,
-            collate_fn=collate,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=single_threaded_opencv,
-        )
-
-    def val_dataloader(self) -> ValidationLoader:
-        """Every readable validation video once, its frames and masks always the same."""
-        assert self._validation is not None, "setup('fit') or setup('validate') comes first"
-        rank, world_size = _process()
-        return ValidationLoader(
-            self._validation,
-            self.skipped,
-            batch_size=self.batch_size,
-            sampler=ShardedRange(len(self._validation), rank=rank, world_size=world_size),
-            collate_fn=collate,
-            num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=single_threaded_opencv,
-        )
-
-    def on_before_batch_transfer(self, batch: ByteBatch, dataloader_idx: int) -> ByteBatch:
-        """Collect what was skipped; this runs in the main process, once a batch."""
-        self.skipped += batch.skipped
-        return batch
-
-    def on_after_batch_transfer(self, batch: ByteBatch, dataloader_idx: int) -> InpaintingBatch:
-        """Turn bytes into floats, where a GPU does it in no time."""
-        return batch.to_float()
+    @property
+    def collate(self) -> Callable[[list[Any]], ByteBatch]:
+        """See `ClipDataModule.collate`."""
+        return collate
 
     def _clips(
         self,
@@ -227,21 +178,3 @@ def _open_annotated(paths: VideoPaths, frames: int) -> AnnotatedVideo | DataErro
         return AnnotatedVideo(video, None if paths.annotations is None else open_video(paths.annotations))
     except DataError as error:
         return error
-
-
-def _process() -> tuple[int, int]:
-    """This process's rank, and the number of processes."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _check_least(**bounds: tuple[float, float]) -> None:
-    for name, (value, least) in bounds.items():
-        if value < least:
-            raise ConfigurationError(f"data.{name} must be at least {least}, got {value}")
-
-
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise ConfigurationError(f"data.{name} must be one of {', '.join(choices)}, got '{value}'")

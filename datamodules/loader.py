@@ -10,12 +10,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightvid.errors import DataError
 
-from .batch import ByteBatch
-from .clips import InpaintingClips
+from .dataset import ClipDataset
 from .sampling import ShardedBatches
 
 
-class ResumableLoader(DataLoader[ByteBatch]):
+class ResumableLoader(DataLoader[Any]):
     """A `DataLoader` whose place in the epoch Lightning stores in its checkpoints and restores from them.
 
     A restored loader starts at the batch after the last one delivered, without reading those before it.
@@ -33,7 +32,7 @@ class ResumableLoader(DataLoader[ByteBatch]):
         self._delivered = 0
         self._resumed = False
 
-    def __iter__(self) -> Iterator[ByteBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The rest of the epoch that was restored, or the whole of another.
 
         As a generator it begins at the first `next`: Lightning makes the iterator before it sets the epoch.
@@ -59,7 +58,7 @@ class ResumableLoader(DataLoader[ByteBatch]):
         self._batches.sampler.set_epoch(self._epoch)
 
 
-class ValidationLoader(DataLoader[ByteBatch]):
+class ValidationLoader(DataLoader[Any]):
     """A `DataLoader` that leaves out batches of which no clip could be read.
 
     Args:
@@ -68,12 +67,12 @@ class ValidationLoader(DataLoader[ByteBatch]):
         options: of `torch.utils.data.DataLoader`.
     """
 
-    def __init__(self, dataset: InpaintingClips, skipped: list[str], **options: Any) -> None:
-        super().__init__(dataset, **options)  # type: ignore[arg-type]  # clips become batches in `collate_fn`
+    def __init__(self, dataset: ClipDataset, skipped: list[str], **options: Any) -> None:
+        super().__init__(dataset, **options)
         self.clips = len(dataset)
         self.skipped = skipped
 
-    def __iter__(self) -> Iterator[ByteBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The batches that have a clip.
 
         Raises:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from PIL import Image
 from lightvid.errors import DataError
 
 from .davis import DAVIS
-from .synthesis import CATEGORIES, SyntheticClip, synthesise_clip
+from .sample_annotations import Objects, vis_annotations, vos_meta
+from .synthesis import SyntheticClip, synthesise_clip
+from .youtube_vis import YouTubeVISDataModule
 
-VERSION = "1"  # raise it when the drawn data changes: older data is then made again
+VERSION = "2"  # raise it when the drawn data changes: older data is then made again
 MARKER = "lightvid-sample-version.txt"
+SEED = 1
 CLIPS = {"train": 24, "valid": 6}
+FURTHER_CLIPS = {"train": 72, "valid": 6}  # for YouTube-VIS alone: instances take more examples than holes
 LENGTH, HEIGHT, WIDTH = 30, 128, 224
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 Bytes = NDArray[np.uint8]
@@ -46,11 +51,30 @@ class SampleData(DAVIS):
         make_sample_data(self.sample_root)
 
 
+class SampleInstances(YouTubeVISDataModule):
+    """Drawn clips of textured objects, in the layout of YouTube-VIS; written on first use.
+
+    Args:
+        root: where the sample data is or will be; this reads its folder `youtube_vis`.
+        options: see `YouTubeVISDataModule`.
+    """
+
+    def __init__(self, root: str = "data/sample", **options: Any) -> None:
+        super().__init__(root, **options)
+        self.sample_root = self.root
+        self.root = self.sample_root / "youtube_vis"
+
+    def prepare_data(self) -> None:
+        """Write the data, unless it is there."""
+        make_sample_data(self.sample_root)
+
+
 def make_sample_data(root: str | Path = "data/sample") -> Path:
-    """Write the sample data, unless this version of it is there; takes some seconds and 40 MB.
+    """Write the sample data, unless this version of it is there; takes some seconds and 60 MB.
 
     The folders `davis` (also with `Clean`, the frames without objects), `youtube_vos` (every fifth frame annotated) and
-    `youtube_vis` (every second frame) hold the same clips. A folder that was left incomplete is made again.
+    `youtube_vis` (every second frame) hold the same clips, and `youtube_vis` further ones. A folder that was left
+    incomplete is made again.
 
     Raises:
         DataError: `root` holds something else.
@@ -75,50 +99,62 @@ def make_sample_data(root: str | Path = "data/sample") -> Path:
     return root
 
 
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Uncompressed run lengths of an `(H, W)` mask, down the columns, the first run of zeros, as in COCO."""
-    flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
-    if len(changes) and changes[-1] == mask.size:
-        counts = counts[:-1]
-    return {"counts": counts.tolist(), "size": list(mask.shape)}
-
-
 def _is_current(root: Path) -> bool:
     return (root / MARKER).is_file() and (root / MARKER).read_text() == VERSION
 
 
 def _write(root: Path) -> None:
-    for split, (split_number, count) in zip(CLIPS, enumerate(CLIPS.values()), strict=True):
-        names = [f"{split}-{number:02d}" for number in range(count)]
-        clips = {}
-        for number, name in enumerate(names):
-            rng = np.random.default_rng([int(VERSION), split_number, number])
-            clip = synthesise_clip(rng, length=LENGTH, height=HEIGHT, width=WIDTH)
-            _write_davis(root / "davis", name, clip)
-            _link_youtube(root, split, name)
-            clips[name] = clip
-        listing = root / "davis" / "ImageSets" / "2017" / ("train.txt" if split == "train" else "val.txt")
-        _write_text(listing, "".join(f"{name}\n" for name in names))
-        _write_text(root / "youtube_vos" / split / "meta.json", json.dumps(_vos_meta(clips)))
-        _write_text(root / "youtube_vis" / f"{split}.json", json.dumps(_vis_annotations(clips)))
+    for split_number, split in enumerate(CLIPS):
+        _write_split(root, split, [SEED, split_number])
     _write_text(root / MARKER, VERSION)
+
+
+def _write_split(root: Path, split: str, seed: list[int]) -> None:
+    numbers = range(CLIPS[split] + FURTHER_CLIPS[split])
+    with ThreadPoolExecutor() as pool:  # drawing and encoding mostly run outside the interpreter's lock
+        shared = dict(pool.map(lambda n: _write_shared(root, split, [*seed, n]), numbers[: CLIPS[split]]))
+        further = dict(pool.map(lambda n: _write_further(root, split, [*seed, n]), numbers[CLIPS[split] :]))
+    listing = root / "davis" / "ImageSets" / "2017" / ("train.txt" if split == "train" else "val.txt")
+    _write_text(listing, "".join(f"{name}\n" for name in shared))
+    _write_text(root / "youtube_vos" / split / "meta.json", json.dumps(vos_meta(shared)))
+    instances = {name: clip.every(2) for name, clip in shared.items()} | further
+    _write_text(root / "youtube_vis" / f"{split}.json", json.dumps(vis_annotations(instances, step=2, version=VERSION)))
+
+
+def _write_shared(root: Path, split: str, seed: list[int]) -> tuple[str, Objects]:
+    """Write a clip in all three layouts."""
+    name = f"{split}-{seed[-1]:02d}"
+    clip = synthesise_clip(np.random.default_rng(seed), length=LENGTH, height=HEIGHT, width=WIDTH)
+    _write_davis(root / "davis", name, clip)
+    _link_youtube(root, split, name)
+    return name, Objects(clip.masks, clip.categories)
+
+
+def _write_further(root: Path, split: str, seed: list[int]) -> tuple[str, Objects]:
+    """Write every second frame of a clip in the layout of YouTube-VIS."""
+    name = f"{split}-{seed[-1]:02d}"
+    clip = synthesise_clip(np.random.default_rng(seed), length=LENGTH, height=HEIGHT, width=WIDTH, step=2)
+    _write_frames(root / "youtube_vis" / split / "JPEGImages" / name, clip.frames, step=2)
+    return name, Objects(clip.masks, clip.categories)
 
 
 def _write_davis(root: Path, name: str, clip: SyntheticClip) -> None:
     for folder, pictures in (("JPEGImages", clip.frames), ("Clean", clip.background)):
-        target = root / folder / "480p" / name
-        target.mkdir(parents=True)
-        for time, picture in enumerate(pictures):
-            _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
-            (target / f"{time:05d}.jpg").write_bytes(content.tobytes())
+        _write_frames(root / folder / "480p" / name, pictures)
     target = root / "Annotations" / "480p" / name
     target.mkdir(parents=True)
     for time, mask in enumerate(clip.masks):
         image = Image.fromarray(mask, mode=None)
         image.putpalette(_davis_palette())
         image.save(target / f"{time:05d}.png")
+
+
+def _write_frames(target: Path, frames: Bytes, *, step: int = 1) -> None:
+    """Write frames under the numbers 0, `step`, 2 `step`, ..."""
+    target.mkdir(parents=True)
+    for number, picture in enumerate(frames):
+        _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG)
+        (target / f"{number * step:05d}.jpg").write_bytes(content.tobytes())
 
 
 def _link_youtube(root: Path, split: str, name: str) -> None:
@@ -133,50 +169,6 @@ def _link_youtube(root: Path, split: str, name: str) -> None:
         folder.mkdir(parents=True)
         for file in files:
             _link(file, folder / file.name)
-
-
-def _vos_meta(clips: dict[str, SyntheticClip]) -> dict[str, Any]:
-    videos = {}
-    for name, clip in clips.items():
-        objects = {}
-        for number, category in enumerate(clip.categories, start=1):
-            frames = [f"{time:05d}" for time in range(0, LENGTH, 5) if (clip.masks[time] == number).any()]
-            if frames:
-                objects[str(number)] = {"category": category, "frames": frames}
-        videos[name] = {"objects": objects}
-    return {"videos": videos}
-
-
-def _vis_annotations(clips: dict[str, SyntheticClip]) -> dict[str, Any]:
-    """The YouTube-VIS 2019 schema."""
-    times = range(0, LENGTH, 2)
-    videos: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for video_id, (name, clip) in enumerate(clips.items(), start=1):
-        size = {"width": WIDTH, "height": HEIGHT}
-        files = [f"{name}/{time:05d}.jpg" for time in times]
-        videos.append({"id": video_id, **size, "length": len(files), "file_names": files})
-        for number, category in enumerate(clip.categories, start=1):
-            masks = clip.masks[::2] == number
-            if masks.any():
-                ids = {"id": len(annotations) + 1, "video_id": video_id, "category_id": CATEGORIES.index(category) + 1}
-                annotations.append({**ids, "iscrowd": 0, **size, "length": 1, **_vis_track(masks)})
-    categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CATEGORIES, start=1)]
-    info = {"description": f"lightvid sample data, version {VERSION}"}
-    return {"info": info, "licenses": [], "videos": videos, "categories": categories, "annotations": annotations}
-
-
-def _vis_track(masks: NDArray[np.bool_]) -> dict[str, list[Any]]:
-    """Masks, boxes (x, y, width, height) and areas of one instance over `(T, H, W)`; None where it is not seen."""
-    track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": []}
-    for mask in masks:
-        seen = bool(mask.any())
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        corners = (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1) if seen else ()
-        track["segmentations"].append(encode_rle(mask) if seen else None)
-        track["bboxes"].append([float(value) for value in corners] or None)
-        track["areas"].append(int(mask.sum()) or None)
-    return track
 
 
 def _davis_palette() -> list[int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 FrameSampling = Literal["mixed", "random", "consecutive"]
+ClipSampling = Literal["circular", "consecutive", "spread"]
 Request = tuple[int, int]  # draw, video
 
 
@@ -35,6 +36,36 @@ def sample_frames(
 def middle_frames(length: int, count: int) -> NDArray[np.intp]:
     """The `count` consecutive frames in the middle of `length`."""
     return np.arange(count) + (length - count) // 2
+
+
+def sample_clip(
+    rng: np.random.Generator, length: int, count: int, sampling: ClipSampling, *, max_stride: int = 1
+) -> NDArray[np.intp]:
+    """Choose `count` frames of a video of any length, in the order of the clip.
+
+    Args:
+        rng: the only source of randomness.
+        length: frames of the video.
+        count: frames of the clip.
+        sampling: "circular" ends at a drawn frame f and wraps around, frame j is (f - count + 1 + j) mod length (VisTR,
+            Wang et al., CVPR 2021); "consecutive" is a uniformly placed run; "spread" a run with a drawn stride. The
+            last two go to and fro through a video that is shorter than the clip.
+        max_stride: the largest stride of "spread"; less where the video is too short for it.
+    """
+    if sampling == "circular":
+        return (int(rng.integers(length)) - count + 1 + np.arange(count)) % length
+    stride = 1
+    if sampling == "spread" and count > 1:
+        stride = int(rng.integers(1, max(1, min(max_stride, (length - 1) // (count - 1))) + 1))
+    start = int(rng.integers(max(1, length - (count - 1) * stride)))
+    return to_and_fro(start + stride * np.arange(count), length)
+
+
+def to_and_fro(positions: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+    """Frames at positions that may lie beyond the end: 0 1 2 1 0 1 2 ... for a video of 3."""
+    period = max(1, 2 * (length - 1))
+    folded = positions % period
+    return np.minimum(folded, period - folded) if length > 1 else 0 * positions
 
 
 class EpochSampler(Sampler[Request]):

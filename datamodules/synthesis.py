@@ -39,12 +39,12 @@ class SyntheticClip(NamedTuple):
     categories: list[str]
 
 
-def synthesise_clip(rng: np.random.Generator, *, length: int, height: int, width: int) -> SyntheticClip:
-    """Draw a clip of 2 to 4 objects; the same generator state gives the same clip."""
-    background = _draw_background(rng, length, height, width)
-    things = [_random_thing(rng, length, height, width) for _ in range(rng.integers(2, 5))]
-    frames, masks = background.copy(), np.zeros((length, height, width), np.uint8)
-    for time in range(length):
+def synthesise_clip(rng: np.random.Generator, *, length: int, height: int, width: int, step: int = 1) -> SyntheticClip:
+    """Draw a clip of 2 to 4 objects, or every `step`-th of its frames; the same generator state gives the same clip."""
+    background = _draw_background(rng, length, height, width, step)
+    things = [_random_thing(rng, length, height, width, step) for _ in range(rng.integers(2, 5))]
+    frames, masks = background.copy(), np.zeros(background.shape[:3], np.uint8)
+    for time in range(len(frames)):
         for number, thing in enumerate(things, start=1):
             alpha, picture = thing.draw(time, height, width)
             weight = alpha[..., None] / 255.0
@@ -87,16 +87,16 @@ def draw_texture(rng: np.random.Generator, height: int, width: int) -> Bytes:
     return np.asarray(cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def _draw_background(rng: np.random.Generator, length: int, height: int, width: int) -> Bytes:
+def _draw_background(rng: np.random.Generator, length: int, height: int, width: int, step: int) -> Bytes:
     """A large texture seen by a camera that pans, zooms and turns slowly; `(T, H, W, 3)`."""
     scene = draw_texture(rng, 2 * height, 2 * width)
-    time = np.linspace(-0.5, 0.5, length)
+    time = np.linspace(-0.5, 0.5, length)[::step]
     heading, travel = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6) * width
     x = width + travel * np.cos(heading) * time + 0.03 * width * np.sin(2 * np.pi * time + heading)
     y = height + 0.5 * travel * np.sin(heading) * time + 0.03 * height * np.cos(3 * np.pi * time)
     angle = rng.uniform(-0.15, 0.15) * time
     zoom = 1.1 + rng.uniform(-0.2, 0.2) * time
-    frames = np.empty((length, height, width, 3), np.uint8)
+    frames = np.empty((len(time), height, width, 3), np.uint8)
     for frame, pose in zip(frames, _poses(angle, 1 / zoom, x, y), strict=True):
         pose[:, 2] -= pose[:, :2] @ (width / 2, height / 2)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -104,13 +104,13 @@ def _draw_background(rng: np.random.Generator, length: int, height: int, width: 
     return frames
 
 
-def _random_thing(rng: np.random.Generator, length: int, height: int, width: int) -> _Thing:
+def _random_thing(rng: np.random.Generator, length: int, height: int, width: int, step: int) -> _Thing:
     """A shape that crosses the frame and passes its middle region, perhaps entering or leaving at a border."""
     category = str(rng.choice(CATEGORIES))
     radius = rng.uniform(0.13, 0.24) * height
     outline = _outline(category, radius)
     side = int(4 * radius)
-    time = np.linspace(-1, 1, length)
+    time = np.linspace(-1, 1, length)[::step]
     heading, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.65)
     x = width * (rng.uniform(0.3, 0.7) + reach * np.cos(heading) * time)
     y = height * (rng.uniform(0.3, 0.7) + reach * np.sin(heading) * time + 0.06 * np.sin(3 * time + heading))

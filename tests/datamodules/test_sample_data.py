@@ -9,11 +9,18 @@ import pytest
 from PIL import Image
 
 from lightvid.datamodules import DAVIS, SampleData, YouTubeVOS, make_sample_data, sample
+from lightvid.datamodules.sample_annotations import encode_rle
 from lightvid.datamodules.synthesis import CATEGORIES, synthesise_clip
 from lightvid.errors import DataError
 from lightvid.video import open_video
 
-SMALL = {"CLIPS": {"train": 3, "valid": 2}, "LENGTH": 12, "HEIGHT": 64, "WIDTH": 112}
+SMALL = {
+    "CLIPS": {"train": 3, "valid": 2},
+    "FURTHER_CLIPS": {"train": 2, "valid": 1},
+    "LENGTH": 12,
+    "HEIGHT": 64,
+    "WIDTH": 112,
+}
 SIZE = {"height": 32, "width": 56, "frames": 5, "workers": 0}
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
@@ -124,6 +131,8 @@ def test_youtube_vis_annotations_are_the_masks(root):
         videos = {video["id"]: video for video in truth["videos"]}
         for track in truth["annotations"]:
             video = videos[track["video_id"]]
+            if not (root / "davis/Annotations/480p" / video["file_names"][0]).parent.exists():
+                continue  # of YouTube-VIS alone
             assert len(track["segmentations"]) == video["length"] == len(video["file_names"])
             for file, rle, box, area in zip(
                 video["file_names"], track["segmentations"], track["bboxes"], track["areas"], strict=True
@@ -142,10 +151,31 @@ def test_youtube_vis_annotations_are_the_masks(root):
                 )
 
 
+def test_youtube_vis_has_further_clips_which_move_as_the_others(root):
+    truth = json.loads((root / "youtube_vis/train.json").read_text())
+    assert [video["file_names"][0].split("/")[0] for video in truth["videos"]] == [f"train-0{i}" for i in range(5)]
+    assert not (root / "davis/JPEGImages/480p/train-03").exists()
+    whole = synthesise_clip(np.random.default_rng([sample.SEED, 0, 3]), length=12, height=64, width=112)
+    frames = open_video(root / "youtube_vis/train/JPEGImages/train-03").read(range(6))
+    assert np.abs(frames.astype(int) - whole.frames[::2]).mean() < 4, "every second frame, as JPEG"
+    for track in truth["annotations"]:
+        if track["video_id"] == 4:
+            areas = [area or 0 for area in track["areas"]]
+            number = 1 + sum(t["video_id"] == 4 and t["id"] < track["id"] for t in truth["annotations"])
+            assert areas == (whole.masks[::2] == number).sum(axis=(1, 2)).tolist()
+
+
+def test_every_second_frame_of_a_clip_is_drawn_as_in_the_whole_clip(clips):
+    half = synthesise_clip(np.random.default_rng(2), length=12, height=64, width=112, step=2)
+    np.testing.assert_array_equal(half.frames, clips[2].frames[::2])
+    np.testing.assert_array_equal(half.masks, clips[2].masks[::2])
+    np.testing.assert_array_equal(half.background, clips[2].background[::2])
+
+
 def test_run_lengths_of_extreme_masks_decode():
     mask_coding = pytest.importorskip("pycocotools.mask")
     for mask in (np.ones((3, 5), bool), np.zeros((3, 5), bool), np.eye(4, dtype=bool), np.eye(4, dtype=bool)[::-1]):
-        rle = sample.encode_rle(mask)
+        rle = encode_rle(mask)
         np.testing.assert_array_equal(mask_coding.decode(mask_coding.frPyObjects(rle, *mask.shape)), mask)
 
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from lightvid.datamodules.sampling import EpochSampler, ShardedBatches, ShardedRange, middle_frames, sample_frames
+from lightvid.datamodules.sampling import (
+    EpochSampler,
+    ShardedBatches,
+    ShardedRange,
+    middle_frames,
+    sample_clip,
+    sample_frames,
+)
 
 
 def draws(sampling: str, count: int = 600) -> np.ndarray:
@@ -67,3 +74,34 @@ def test_a_batch_sampler_can_start_in_the_middle():
     whole = list(batches)
     batches.start = 3
     assert list(batches) == whole[3:] and len(batches) == 5
+
+
+@pytest.mark.parametrize(("length", "count"), [(10, 4), (3, 8), (1, 3)])
+def test_circular_clips_end_at_any_frame_and_wrap_around(length, count):
+    ends = set()
+    for seed in range(200):
+        clip = sample_clip(np.random.default_rng(seed), length, count, "circular")
+        f = clip[-1]
+        assert clip.tolist() == [(f - count + 1 + j) % length for j in range(count)]
+        ends.add(int(f))
+    assert ends == set(range(length))
+
+
+@pytest.mark.parametrize("sampling", ["consecutive", "spread"])
+def test_short_videos_are_gone_through_to_and_fro(sampling):
+    for seed in range(5):
+        clip = sample_clip(np.random.default_rng(seed), 3, 8, sampling, max_stride=4)
+        assert clip.tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+        assert sample_clip(np.random.default_rng(seed), 1, 3, sampling).tolist() == [0, 0, 0]
+
+
+def test_spread_clips_have_one_stride_within_the_range_and_start_anywhere():
+    clips = [sample_clip(np.random.default_rng(s), 30, 5, "spread", max_stride=4) for s in range(400)]
+    strides = {int(s) for clip in clips for s in np.diff(clip)}
+    assert strides == {1, 2, 3, 4} and all(len(set(np.diff(clip))) == 1 for clip in clips)
+    assert {int(clip[0]) for clip in clips} >= set(range(14)) and max(int(clip[-1]) for clip in clips) == 29
+
+
+def test_consecutive_clips_are_runs_that_start_anywhere():
+    clips = [sample_clip(np.random.default_rng(s), 12, 5, "consecutive") for s in range(200)]
+    assert all((np.diff(clip) == 1).all() for clip in clips) and {int(clip[0]) for clip in clips} == set(range(8))

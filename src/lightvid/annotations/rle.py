@@ -29,12 +29,15 @@ def decode(segmentation: Any, height: int, width: int, label: str) -> NDArray[np
     """The `(H, W)` mask, 0 and 1, of anything that `to_rle` takes.
 
     Raises:
-        DataError: as `to_rle`, or the mask has another size than (height, width).
+        DataError: as `to_rle`, damaged run lengths, or the mask has another size than (height, width).
     """
     rle = to_rle(segmentation, height, width, label)
     if list(rle["size"]) != [height, width]:
         raise DataError(f"{label}: a mask of {rle['size'][1]}x{rle['size'][0]} for frames of {width}x{height}")
-    return np.asarray(coco.decode(rle), np.uint8)
+    try:
+        return np.asarray(coco.decode(rle), np.uint8)
+    except ValueError as error:
+        raise DataError(f"{label}: damaged run lengths ({error})") from None
 
 
 def to_rle(segmentation: Any, height: int, width: int, label: str) -> RLE:
@@ -63,6 +66,8 @@ def to_rle(segmentation: Any, height: int, width: int, label: str) -> RLE:
         elif isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), (str, bytes)):
             rows, columns = (int(side) for side in segmentation["size"])
             counts = segmentation["counts"]
+            if not counts:
+                raise ValueError("its run lengths are empty")
             merged = {"size": [rows, columns], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
         else:
             raise ValueError("expected polygons or run lengths with size and counts")
