@@ -6,8 +6,8 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Where to look for another build of the pinned torch, such as PyTorch's index of CPU wheels: make setup TORCH_INDEX=URL
 TORCH_INDEX ?=
 
-TASK ?= inpaint
-RUN_OPTIONS = $(if $(RESUME),resume="$(RESUME)",$(if $(CONFIG),config="$(CONFIG)",task=$(TASK))) \
+TASK ?=
+RUN_OPTIONS = $(if $(RESUME),resume="$(RESUME)",$(if $(CONFIG),config="$(CONFIG)",$(if $(TASK),task=$(TASK)))) \
 	$(if $(PAPER),paper=$(PAPER)) $(if $(BACKBONE),backbone="$(BACKBONE)") $(if $(DATA),data=$(DATA)) \
 	$(if $(DATA_ROOT),data.root="$(DATA_ROOT)") $(if $(TRAINER),trainer=$(TRAINER)) $(if $(NAME),name="$(NAME)") \
 	$(if $(GPUS),trainer.accelerator=gpu trainer.devices=$(GPUS)) $(if $(PRECISION),trainer.precision=$(PRECISION))

@@ -1,5 +1,6 @@
 """The training tasks: losses, optimisation and logging around plain networks."""
 
 from .inpainting import Inpainting
+from .instance_segmentation import InstanceSegmentation
 
-__all__ = ["Inpainting"]
+__all__ = ["Inpainting", "InstanceSegmentation"]

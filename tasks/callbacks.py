@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from lightvid.annotations.rle import decode
 from lightvid.video.drawing import picture_strip, write_png
-from lightvid.video.writing import write_video
+from lightvid.video.overlays import draw_tracks
+from lightvid.video.preparation import denormalise, resize_bilinear
+from lightvid.video.writing import VideoWriter
 
 
 class LossProgressBar(TQDMProgressBar):
@@ -41,6 +48,38 @@ class SeedEveryStep(Callback):
         """Seed torch's generators for this batch."""
         key = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+class TrainingSeconds(Callback):
+    """Log the seconds spent training so far, waiting for data included and validation excluded, also over resumes."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count since the last batch or validation."""
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        pl_module.log("train/seconds", self.seconds)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on counting."""
+        self._since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a resumed run."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.seconds = float(state_dict["seconds"])
 
 
 class ReportSkippedClips(Callback):
@@ -125,13 +164,13 @@ class SaveConfiguration(Callback):
         }
 
 
-class SavePictures(Callback):
-    """At each validation, save strips (masked | restored | truth) and a video of the first clips, also to W&B.
+class Pictures(Callback, ABC):
+    """At each validation, save a picture and a video of the first clips, also to W&B.
 
     Args:
         folder: where `pictures/` and `videos/` go.
         clips: how many validation clips to show.
-        frames: how many frames of each, evenly spaced, a strip shows.
+        frames: how many frames of each, evenly spaced, a picture shows.
         fps: frames per second of the video.
     """
 
@@ -140,7 +179,11 @@ class SavePictures(Callback):
         self.clips = clips
         self.frames = frames
         self.fps = fps
-        self._shown: list[NDArray[np.uint8]] = []
+        self._shown: list[dict[str, NDArray[np.uint8]]] = []
+
+    @abstractmethod
+    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """For each clip of a batch, what is shown below each other: caption -> `(T, H, W, 3)` RGB."""
 
     def on_validation_batch_end(
         self,
@@ -151,11 +194,9 @@ class SavePictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first clips: each `(3, T, H, W, 3)`, the first axis masked, restored, truth."""
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            for truth, mask, restored in zip(batch.frames, batch.masks, outputs["restored"], strict=True):
-                if len(self._shown) < self.clips:
-                    self._shown.append(_to_bytes(torch.stack([truth * (1 - mask), restored, truth])))
+        """Keep the first clips."""
+        if trainer.is_global_zero and not trainer.sanity_checking and len(self._shown) < self.clips:
+            self._shown += itertools.islice(self.rows(pl_module, outputs, batch), self.clips - len(self._shown))
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -166,15 +207,77 @@ class SavePictures(Callback):
         picture, video = self.folder / "pictures" / f"{stem}.png", self.folder / "videos" / f"{stem}.mp4"
         rows = []
         for clip in self._shown:
-            chosen = np.linspace(0, clip.shape[1] - 1, min(self.frames, clip.shape[1])).round().astype(int)
-            rows += [("masked", clip[0, chosen]), ("restored", clip[1, chosen]), ("truth", clip[2, chosen])]
+            length = len(next(iter(clip.values())))
+            chosen = np.linspace(0, length - 1, min(self.frames, length)).round().astype(int)
+            rows += [(caption, frames[chosen]) for caption, frames in clip.items()]
         write_png(picture, picture_strip(rows))
-        side_by_side = [np.concatenate(list(clip), axis=2) for clip in self._shown]
-        write_video(video, np.concatenate(side_by_side), self.fps)
+        with VideoWriter(video, self.fps) as writer:
+            for clip in self._shown:
+                for frames in zip(*clip.values(), strict=True):
+                    writer.write(_fit(np.concatenate(frames, axis=1), self._shown))
         self._shown = []
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_media(logger, picture, video, trainer.fit_loop.total_batch_idx)
+
+
+class SavePictures(Pictures):
+    """Strips and a video of masked, restored and truth; arguments as `Pictures`."""
+
+    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """See `Pictures.rows`."""
+        for truth, mask, restored in zip(batch.frames, batch.masks, outputs["restored"], strict=True):
+            masked = truth * (1 - mask)
+            yield {"masked": _to_bytes(masked), "restored": _to_bytes(restored), "truth": _to_bytes(truth)}
+
+
+class SaveOverlays(Pictures):
+    """Strips and a video of the tracks that are found and of the annotated ones; arguments as `Pictures`.
+
+    Args:
+        least_score: tracks below it are not drawn.
+    """
+
+    def __init__(self, folder: str, *, clips: int = 3, frames: int = 5, fps: int = 6, least_score: float = 0.3) -> None:
+        super().__init__(folder, clips=clips, frames=frames, fps=fps)
+        self.least_score = least_score
+
+    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """See `Pictures.rows`."""
+        names = dict(pl_module.categories)  # type: ignore[arg-type]
+        for frames, padding, truth, results in zip(
+            batch.frames, batch.padding, batch.truth, outputs["results"], strict=True
+        ):
+            height, width = (~padding[0]).sum(0).max(), (~padding[0]).sum(1).max()
+            shown = resize_bilinear(denormalise(frames[..., :height, :width]), truth.height, truth.width)
+            found = [track for track in results if track["score"] >= self.least_score]
+            yield {"found": _draw(shown, found, names), "truth": _draw(shown, truth.tracks, names)}
+
+
+def _draw(
+    frames: NDArray[np.uint8], tracks: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+) -> NDArray[np.uint8]:
+    """Frames `(T, H, W, 3)` with their tracks."""
+    drawn = []
+    for number, frame in enumerate(frames):
+        masks = [
+            None
+            if (mask := track["segmentations"][number]) is None
+            else decode(mask, frame.shape[0], frame.shape[1], "a track")
+            for track in tracks
+        ]
+        scores = [track["score"] for track in tracks] if all("score" in track for track in tracks) else None
+        labels = [names.get(track["category_id"], "?") for track in tracks]
+        drawn.append(draw_tracks(frame, masks, ids=range(len(tracks)), labels=labels, scores=scores))
+    return np.stack(drawn)
+
+
+def _fit(frame: NDArray[np.uint8], shown: list[dict[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """A frame of a video of several clips, with black at the right and below where another clip is larger."""
+    heights, widths = zip(*(next(iter(clip.values())).shape[1:3] for clip in shown), strict=True)
+    columns = len(shown[0])
+    missing = max(heights) - frame.shape[0], max(widths) * columns - frame.shape[1]
+    return np.pad(frame, ((0, missing[0]), (0, missing[1]), (0, 0)))
 
 
 def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:

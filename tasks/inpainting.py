@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightvid.errors import ConfigurationError, LightvidError
 from lightvid.losses import hinge_discriminator_loss, hinge_generator_loss, region_l1
 from lightvid.metrics import BASELINES, InpaintingMetrics
+
+from .base import OnNonFinite, Task
 
 if TYPE_CHECKING:
     from lightvid.datamodules.batch import InpaintingBatch
 
 
-class NonFiniteLossError(LightvidError):
-    """A loss became NaN or infinite."""
-
-
-class Inpainting(pl.LightningModule):
+class Inpainting(Task):
     """Train a generator to fill holes in clips.
 
     Args:
@@ -37,10 +32,7 @@ class Inpainting(pl.LightningModule):
         generator_optimizer: makes the generator's optimiser from its parameters.
         discriminator_optimizer: likewise for the discriminator.
         schedule: makes a learning rate schedule from an optimiser, for both; it steps once a generator step.
-        gradient_clip: largest gradient norm of each network; None does not clip.
-        accumulate: batches per optimiser step, for both networks.
-        ema_decay: keep an exponential moving average of the generator, which is then the one that is validated.
-        on_nonfinite: when a loss is NaN or infinite, stop the run, or leave the step out and count it.
+        gradient_clip: see `Task`, as for `accumulate`, `ema_decay` and `on_nonfinite`.
         ssim_window: see `InpaintingMetrics`.
     """
 
@@ -58,28 +50,22 @@ class Inpainting(pl.LightningModule):
         gradient_clip: float | None = None,
         accumulate: int = 1,
         ema_decay: float | None = None,
-        on_nonfinite: Literal["raise", "skip"] = "raise",
+        on_nonfinite: OnNonFinite = "raise",
         ssim_window: Literal["gaussian", "uniform65"] = "gaussian",
     ) -> None:
-        super().__init__()
-        if accumulate < 1:
-            raise ConfigurationError(f"task.accumulate counts batches: expected at least 1, got {accumulate}")
-        if gradient_clip is not None and gradient_clip <= 0:
-            raise ConfigurationError(f"task.gradient_clip is a norm above 0, or null for none: got {gradient_clip}")
-        if ema_decay is not None and not 0 < ema_decay < 1:
-            raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
-        self.automatic_optimization = False
-        self.network = network
+        super().__init__(
+            network,
+            gradient_clip=gradient_clip,
+            accumulate=accumulate,
+            ema_decay=ema_decay,
+            on_nonfinite=on_nonfinite,
+        )
+        self.average_network()
         self.discriminator = discriminator
         self.loss_weights = {"hole": hole_weight, "valid": valid_weight, "adversarial": adversarial_weight}
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
-        self.gradient_clip = gradient_clip
-        self.accumulate = accumulate
-        self.on_nonfinite = on_nonfinite
-        self.skipped_steps = 0
-        self.network_ema = _moving_average(network, ema_decay) if ema_decay else None
         self.metrics = InpaintingMetrics(ssim_window=ssim_window)
         self.baseline_metrics = nn.ModuleDict(
             {_key(name): InpaintingMetrics(ssim_window=ssim_window) for name in BASELINES}
@@ -87,7 +73,7 @@ class Inpainting(pl.LightningModule):
 
     def training_step(self, batch: InpaintingBatch, index: int) -> None:
         """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
-        step = (self.trainer.fit_loop.total_batch_idx + 1) % self.accumulate == 0
+        step = self.is_last_of_step()
         generator_optimizer, *discriminator_optimizers = self._optimizers()
         truth, masks = batch.frames, batch.masks
         restored = self.network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames
@@ -95,9 +81,9 @@ class Inpainting(pl.LightningModule):
         losses = {"hole": region_l1(restored, truth, masks), "valid": region_l1(restored, truth, 1 - masks)}
         if self.discriminator is not None:
             loss = hinge_discriminator_loss(self.discriminator(truth), self.discriminator(composite.detach()))
-            if not self._finite({**losses, "discriminator": loss}, batch):
+            if not self.finite({**losses, "discriminator": loss}, batch):
                 return
-            self._update(discriminator_optimizers[0], loss, step)
+            self.update(discriminator_optimizers[0], loss, step)
             self.log("loss/discriminator", loss.detach(), prog_bar=True)
         with self.toggled_optimizer(generator_optimizer):
             if self.discriminator is not None:
@@ -106,18 +92,19 @@ class Inpainting(pl.LightningModule):
                 (self.loss_weights[name] * loss for name, loss in losses.items()),
                 start=torch.zeros_like(losses["hole"]),
             )
-            if not self._finite(losses, batch):
+            if not self.finite(losses, batch):
                 return
-            self._update(generator_optimizer, losses["total"], step)
+            self.update(generator_optimizer, losses["total"], step)
         if step:
-            self._after_step()
+            self.after_step()
+            self.step_schedules()
         self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
 
     def validation_step(self, batch: InpaintingBatch, index: int) -> dict[str, Tensor]:
         """Restore clips and measure them; the result's `restored` is `(B, T, 3, H, W)` in [-1, 1]."""
         truth, masks = batch.frames, batch.masks
-        network = self.network if self.network_ema is None else self.network_ema
-        prediction = network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames.float().clamp(-1, 1)
+        output = self.validated_network(truth * (1 - masks), masks, local_frames=truth.shape[1])
+        prediction = output.frames.float().clamp(-1, 1)
         restored = truth * (1 - masks) + prediction * masks
         self.metrics.update((restored + 1) / 2, (truth + 1) / 2, masks)
         if self.trainer.state.fn != TrainerFn.FITTING:
@@ -130,14 +117,6 @@ class Inpainting(pl.LightningModule):
         if self.trainer.state.fn != TrainerFn.FITTING:
             for name in BASELINES:
                 self._log_metrics(f"baseline/{name}", self._baseline(name))
-
-    def on_validation_model_zero_grad(self) -> None:
-        """Keep what has been accumulated: Lightning would drop gradients before each validation."""
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip here, where mixed precision has already unscaled the gradients."""
-        if self.gradient_clip is not None:
-            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
 
     def configure_optimizers(self) -> Any:
         """One optimiser for the generator and one for the discriminator, each with its own copy of the schedule."""
@@ -153,33 +132,6 @@ class Inpainting(pl.LightningModule):
             # Lightning counts each optimiser's step as a global step: let only the generator's count.
             optimizer._on_before_step = optimizer._on_after_step = _do_not_count
         return [generator, *others]
-
-    def _update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
-        self.manual_backward(loss / self.accumulate)
-        if step:
-            optimizer.step()
-            optimizer.zero_grad()
-
-    def _after_step(self) -> None:
-        if self.network_ema is not None:
-            self.network_ema.update_parameters(self.network)
-        schedules = self.lr_schedulers()
-        for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
-            schedule.step()  # type: ignore[call-arg]
-
-    def _finite(self, losses: dict[str, Tensor], batch: InpaintingBatch) -> bool:
-        """Whether all losses are finite on every process; else stop or count the step, as `on_nonfinite` says."""
-        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        if self.trainer.strategy.reduce_boolean_decision(not bad, all=True):
-            return True
-        which = f"loss {', '.join(bad) or 'of another process'}"
-        message = f"step {self.trainer.global_step}: {which} is not finite for {', '.join(batch.files)}"
-        if self.on_nonfinite == "raise":
-            raise NonFiniteLossError(f"{message}; task.on_nonfinite=skip leaves such steps out")
-        self.skipped_steps += 1
-        self.print(f"{message}: step left out ({self.skipped_steps} so far)")
-        self.log("skipped_steps", float(self.skipped_steps))
-        return False
 
     def _measure_baselines(self, truth: Tensor, masks: Tensor) -> None:
         frames = ((truth + 1) * 127.5).round().byte().movedim(2, -1).cpu().numpy()
@@ -201,11 +153,6 @@ class Inpainting(pl.LightningModule):
         # Computed over all processes already; their equal values are averaged only to say so to Lightning.
         self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
         metrics.reset()
-
-
-def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    return average.requires_grad_(False)
 
 
 def _key(name: str) -> str:

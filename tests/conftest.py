@@ -48,3 +48,39 @@ def tiny(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
         ]
 
     return arguments
+
+
+@pytest.fixture
+def tiny_vis(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """As `tiny`, for video instance segmentation: clips of 3 frames of 32 x 56 pixels."""
+
+    def arguments(*more: str) -> list[str]:
+        network = "task.network"
+        return [
+            "task=vis",
+            f"data.root={sample_root}",
+            f"out={tmp_path / 'runs'}",
+            "clip.height=32",
+            "clip.width=56",
+            "clip.frames=3",
+            "data.workers=0",
+            "data.batch_size=2",
+            "backbone.channels=24",
+            "backbone.blocks=1",
+            "task.overlap=1",
+            f"{network}.stem.options={{embedding_size: 8, hidden_sizes: [8, 16], depths: [1, 1], layer_type: basic}}",
+            f"{network}.stem.tokens_from=-1",
+            f"{network}.decoder.queries.instances=4",
+            f"{network}.decoder.hidden=32",
+            f"{network}.mask_head.width=8",
+            "trainer.accelerator=cpu",
+            "trainer.max_steps=4",
+            "trainer.val_check_interval=2",
+            "trainer.limit_val_batches=2",
+            "trainer.log_every_n_steps=1",
+            "callbacks.last.every_n_train_steps=2",
+            "callbacks.progress=null",
+            *more,
+        ]
+
+    return arguments

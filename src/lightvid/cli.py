@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 
 import yaml
 
@@ -22,8 +23,14 @@ commands:
   config     print the composed configuration and stop
   sample     write the sample data: lightvid sample [root=data/sample]
 
+commands on files (each with --help):
+  segment       find and track the instances of a video: lightvid segment VIDEO_OR_FOLDER -o OUT
+  evaluate-vis  YouTube-VIS AP of a results file: lightvid evaluate-vis GT.json RESULTS.json
+  check-data    say what is in a dataset's folder, and what is wrong: lightvid check-data PATH
+  split-vis     split a YouTube-VIS training file for local validation: lightvid split-vis ROOT
+
 choices (files of the configuration):
-  task=inpaint  backbone=reversible  data=davis  trainer=gpu  paper=sttn
+  task=inpaint|vis  backbone=reversible  data=davis  trainer=gpu  paper=sttn
 other keys override one value each:
   data.root=/data/DAVIS  task.adversarial_weight=0.02  backbone.blocks=4  trainer.max_steps=5000  name=my-run
 and for train:
@@ -69,8 +76,17 @@ def main() -> None:
 
 def _command(name: str) -> Callable[[list[str]], None]:
     commands = {"train": _train, "evaluate": _evaluate, "config": _config, "sample": _sample}
+    # Modules with a function `run`; imported only when they are asked for.
+    on_files = {
+        "segment": "lightvid.segment_command",
+        "evaluate-vis": "lightvid.evaluation_vis",
+        "check-data": "lightvid.datamodules.checking",
+        "split-vis": "lightvid.datamodules.splitting",
+    }
+    if name in on_files:
+        return lambda arguments: import_module(on_files[name]).run(arguments)
     if name not in commands:
-        raise ConfigurationError(f"no command '{name}': {nearest(name, commands)}")
+        raise ConfigurationError(f"no command '{name}': {nearest(name, [*commands, *on_files])}")
     return commands[name]
 
 
@@ -91,8 +107,6 @@ def _config(arguments: list[str]) -> None:
 
 
 def _sample(arguments: list[str]) -> None:
-    from importlib import import_module
-
     options = dict(argument.partition("=")[::2] for argument in arguments)
     if unknown := set(options) - {"root"}:
         raise ConfigurationError(f"unknown key '{unknown.pop()}' for sample: {nearest('', ['root'])}")

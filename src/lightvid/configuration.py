@@ -161,15 +161,16 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, st
 
 def _compose_groups(choices: dict[str, str]) -> DictConfig:
     base = _load_group_file("base.yaml")
-    task = _load_choice("task", choices.get("task") or base.choice.task)
     paper = [_load_choice("paper", name) for name in _names(choices.get("paper"))]
+    task_name = _task_of(choices, paper) or base.choice.task
+    task = _load_choice("task", task_name)
     chosen = _as_mapping(
         OmegaConf.merge(base.choice, task.get("choice", {}), *(p.get("choice", {}) for p in paper), choices)
     )
 
     def layers(explicit: bool) -> list[DictConfig]:
         groups = [group for group in ("backbone", "data", "trainer") if (group in choices) == explicit]
-        return [_load_choice(group, name) for group in groups for name in _names(chosen.get(group))]
+        return [_load_choice(group, name, task_name) for group in groups for name in _names(chosen.get(group))]
 
     tree = base
     # A recipe goes over the defaults, and what is chosen by name over the recipe.
@@ -177,6 +178,17 @@ def _compose_groups(choices: dict[str, str]) -> DictConfig:
         tree = _merge(tree, layer)
     tree.choice = chosen
     return tree
+
+
+def _task_of(choices: dict[str, str], papers: list[DictConfig]) -> str | None:
+    """The task that is chosen, or that a recipe is for."""
+    given = choices.get("task")
+    for name, paper in zip(_names(choices.get("paper")), papers, strict=True):
+        wanted = paper.choice.task
+        if given not in (None, wanted):
+            raise ConfigurationError(f"paper={name} is a recipe for task={wanted}, not for task={given}")
+        given = str(wanted)
+    return given
 
 
 def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
@@ -202,14 +214,16 @@ def _names(value: str | None) -> list[str]:
     return re.split(r"[\s,+]+", value.strip()) if value else []
 
 
-def _load_choice(group: str, name: str) -> DictConfig:
-    folder = files("lightvid.configs") / group
-    available = (
-        [Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml")] if folder.is_dir() else []
-    )
+def _load_choice(group: str, name: str, task: str = "") -> DictConfig:
+    """A group's file; one in a folder with the task's name goes before one for all tasks."""
+    available: dict[str, str] = {}
+    for folder in (group, f"{group}/{task}") if task else (group,):
+        place = files("lightvid.configs") / folder
+        entries = [entry.name for entry in place.iterdir()] if place.is_dir() else []
+        available |= {Path(entry).stem: f"{folder}/{entry}" for entry in entries if entry.endswith(".yaml")}
     if name not in available:
         raise ConfigurationError(f"no {group} named '{name}': {nearest(name, available)}")
-    return _load_group_file(f"{group}/{name}.yaml")
+    return _load_group_file(available[name])
 
 
 def _load_group_file(name: str) -> DictConfig:

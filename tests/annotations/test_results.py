@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lightvid.annotations.result_checks import run_totals
+from lightvid.annotations.result_checks import areas_and_totals
 from lightvid.annotations.results import (
     read_results,
     validate_results,
@@ -128,7 +128,7 @@ def test_runs_of_whole_masks_fill_them_and_those_of_torn_ones_do_not():
     random = np.random.default_rng(0)
     for density in (0, 0.01, 0.5, 0.99, 1):
         texts = [encode(random.random((40, 35)) < density)["counts"] for _ in range(4)]
-        assert run_totals(texts).tolist() == [40 * 35] * 4
-    assert all(run_totals([texts[0][:1], "", "é", "ooo", "~"]) != 40 * 35)
+        assert areas_and_totals(texts)[1].tolist() == [40 * 35] * 4
+    assert all(areas_and_totals([texts[0][:1], "", "é", "ooo", "~"])[1] != 40 * 35)
     checkers = encode(np.indices((40, 35)).sum(0) % 2 == 0)["counts"]
-    assert (run_totals([checkers[:end] for end in range(len(checkers) - 1)]) != 40 * 35).all()
+    assert (areas_and_totals([checkers[:end] for end in range(len(checkers) - 1)])[1] != 40 * 35).all()

@@ -9,7 +9,7 @@ from pytorch_lightning.plugins import MixedPrecision
 
 from lightvid.building import build
 from lightvid.configuration import compose
-from lightvid.tasks.inpainting import NonFiniteLossError
+from lightvid.tasks.base import NonFiniteLossError
 
 
 def fit(arguments: list[str], *callbacks: pl.Callback):

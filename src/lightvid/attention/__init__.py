@@ -1,6 +1,6 @@
 """Token mixers: `(B, T, H, W, C) -> (B, T, H, W, C)`, one file per mechanism."""
 
-from lightvid.attention.cross import CrossAttention, DeformableCrossAttention
+from lightvid.attention.cross import CrossAttention, DeformableCrossAttention, Memory, References
 from lightvid.attention.decoupled import SpatialAttention, TemporalAttention
 from lightvid.attention.deformable import DeformableAttention
 from lightvid.attention.focal import FocalAttention
@@ -15,7 +15,9 @@ __all__ = [
     "DeformableCrossAttention",
     "FocalAttention",
     "FullAttention",
+    "Memory",
     "PatchAttention",
+    "References",
     "SpatialAttention",
     "TemporalAttention",
 ]

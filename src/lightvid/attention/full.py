@@ -56,7 +56,7 @@ class FullAttention(nn.Module):
         return self.attend(placed, placed, tokens, hidden).view(x.shape)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Attention of `(N, L, C)` to keys and values `(N, S, C)`, those excepted that are True in `hidden` `(N, S)`."""
+        """Attention of `(N, L, C)` to keys and values `(N, S, C)`, without those that are True in `hidden` `(N, S)`."""
         q, k, v = (
             layer(cast_for_autocast(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))

@@ -30,8 +30,8 @@ class SpatioTemporalTransformer(nn.Module):
         blocks: number of blocks.
         mixer: makes a block's token mixer from its width; several take turns, block by block.
         feed_forward: makes a block's feed-forward from its width.
-        norm: LayerNorm before each mixer and feed-forward ("pre"), after each of their sums ("post", as in VisTR; for the
-            additive schemes only), or none, as published for STTN.
+        norm: LayerNorm before each mixer and feed-forward ("pre"), after each of their sums ("post", as in VisTR; for
+            the additive schemes only), or none, as published for STTN.
         residual: "additive"; "checkpoint", the same with only each block's input kept for the backward pass;
             "reversible", two full-width streams that both start as the input and end as their mean, with nothing kept
             per block (FastSTTN, Escher et al., SIBGRAPI 2021, Eq. 3-6); "reversible_split", two streams of half the
@@ -42,8 +42,8 @@ class SpatioTemporalTransformer(nn.Module):
             autograd, faster and with memory that grows with depth.
         positions: adds positions to the tokens, such as `LearnedPositions`.
         positions_at: where: to the tokens that enter ("input"), or in every block to what tokens compare and choose by,
-            not to what they pass on ("attention", as in VisTR; for `SinePositions`). Mixers without that distinction see
-            tokens with positions. The half-width streams of "reversible_split" always take them at the input.
+            not to what they pass on ("attention", as in VisTR; for `SinePositions`). Mixers without that distinction
+            see tokens with positions. The half-width streams of "reversible_split" always take them at the input.
         final_norm: a LayerNorm after the last block, for heads that expect it from blocks with "pre".
         dropout: of what each mixer and feed-forward adds, in training.
     """
@@ -129,7 +129,7 @@ class SpatioTemporalTransformer(nn.Module):
         if self.positions is not None and self.positions_at == "input":
             x, overwrite_x = self.positions(x), True
         elif self.positions is not None:
-            positions = self.positions.encode(x, padding)
+            positions = self.positions.encode(x, padding)  # type: ignore[operator]
         x = self._transform(x, TokenContext(holes, positions, padding), overwrite_x)
         return x if self.final_norm is None else self.final_norm(x)
 

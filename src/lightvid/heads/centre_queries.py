@@ -53,7 +53,7 @@ class CentreQueries(nn.Module):
     def forward(self, memory: Memory) -> Queries:
         """Queries for a clip."""
         assert self.centres is not None, "set_classes comes first"
-        batch, frames, height, width = memory.tokens.shape[:4]
+        batch, frames = memory.tokens.shape[:2]
         maps = F.relu(self.norm(self.hidden(tokens_to_maps(memory.tokens))))
         hidden = maps_to_tokens(maps, batch)
         centres = self.centres(hidden).float()

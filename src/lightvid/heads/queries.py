@@ -52,7 +52,7 @@ class LearnedQueries(nn.Module):
     def forward(self, memory: Memory) -> Queries:
         """Queries for a clip."""
         frames = memory.tokens.shape[1]
-        positions = self.table
+        positions: Tensor = self.table
         if frames != len(positions):
             if frames not in self._logged:
                 self._logged.add(frames)

@@ -114,7 +114,7 @@ class QueryDecoder(nn.Module):
         """
         if self.classes not in (None, classes):
             raise ConfigurationError(
-                f"the network has {self.classes} classes and the data {classes}: set decoder.classes to null or {classes}"
+                f"the network has {self.classes} classes, the data {classes}: set decoder.classes to null or {classes}"
             )
         if self.classes is None:
             self.classes = classes
@@ -189,6 +189,6 @@ class BoxHead(nn.Module):
 
 
 def valid_part(padding: Tensor) -> Tensor:
-    """The part of width and height that is no padding, `(B, T, 2)` as x, y, of `(B, T, H, W)` with it right and below."""
+    """The part of width and height that is no padding, `(B, T, 2)` as x, y, of `(B, T, H, W)`."""
     inside = ~padding
     return torch.stack((inside[:, :, 0].float().mean(-1), inside[:, :, :, 0].float().mean(-1)), dim=-1)

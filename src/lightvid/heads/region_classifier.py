@@ -15,10 +15,10 @@ LARGEST_LOGIT = 4.0
 class RegionClassifier(nn.Module):
     """Corrects the class logits of every query by a small convolutional network on the region of its box.
 
-    Attention pools what it samples, so a decoder learns slowly how the parts of an object lie. Here every query's box is
-    cut out of its own mask and of the stem's finest map, as in Mask R-CNN (He et al., ICCV 2017) and Mask Scoring R-CNN
-    (Huang et al., CVPR 2019), and the frames of an instance are averaged. Masks and boxes get no gradient from here. At
-    the start the correction is 0.
+    Attention pools what it samples, so a decoder learns slowly how the parts of an object lie. Here every query's box
+    is cut out of its own mask and of the stem's finest map, as in Mask R-CNN (He et al., ICCV 2017) and Mask Scoring
+    R-CNN (Huang et al., CVPR 2019), and the frames of an instance are averaged. Masks and boxes get no gradient from
+    here. At the start the correction is 0.
 
     Args:
         feature_channels: of the stem's maps, the finest first.

@@ -1,6 +1,8 @@
-"""VisTR's mask head: attention maps, a feature pyramid for every instance and frame, 3-D convolutions over its frames."""
+"""VisTR's mask head: attention maps, a pyramid for every instance and frame, 3-D convolutions over its frames."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +56,8 @@ class SequenceMaskHead(nn.Module):
         maps = tokens_to_maps(tokens)
         attention = self._attention(queries, tokens, padding)
         first = self.convolutions[0]
-        shared = F.conv2d(maps, first.weight[:, : maps.shape[1]], first.bias, padding=1)  # type: ignore[index, union-attr]
+        assert isinstance(first, nn.Conv2d)
+        shared = F.conv2d(maps, first.weight[:, : maps.shape[1]], first.bias, padding=1)
         laterals = [adapter(f) for adapter, f in zip(self.adapters, reversed(features[:3]), strict=True)]
         frames = tokens.shape[1]
         clips = []
@@ -106,7 +109,7 @@ class SequenceMaskHead(nn.Module):
         nn.init.kaiming_uniform_(self.deformable, nonlinearity="relu")
 
 
-def _recomputed(function, *inputs: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -67,7 +67,7 @@ class CentreLoss(nn.Module):
         return losses
 
     def _closeness(self, target: InstanceTargets, size: torch.Size, part: Tensor) -> Tensor:
-        """How near each cell is to each instance's centre, `(G, T, H, W)`: 1 in the cell of the centre, 0 if invisible."""
+        """How near each cell is to each instance's centre, `(G, T, H, W)`: 1 in its cell, 0 if it is invisible."""
         cells = target.boxes * (part * part.new_tensor([size[1], size[0]])).repeat(2)
         axes = []
         for axis, length in ((0, size[1]), (1, size[0])):

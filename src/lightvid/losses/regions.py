@@ -31,7 +31,7 @@ class RegionLoss(nn.Module):
     def forward(
         self, output: InstanceOutput, targets: list[InstanceTargets], padding_mask: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Compare `output.extra["regions"]`, `(B, T, G, n)` of clips that are filled up to G tracks, with the classes."""
+        """Compare `output.extra["regions"]`, `(B, T, G, n)`, clips filled up to G tracks, with the classes."""
         logits = output.extra["regions"].float()
         total, count = logits.new_zeros(()), logits.new_zeros(())
         for clip, target in enumerate(targets):

@@ -15,7 +15,7 @@ from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 
 
 class InstanceSegmenter(nn.Module):
-    """Find, classify, segment and track every instance of a clip of any length and size (VisTR, Wang et al., CVPR 2021).
+    """Find, classify, segment and track every instance of a clip (VisTR, Wang et al., CVPR 2021).
 
     Args:
         stem: frames `(B, T, 3, H, W)` and padding to a `PyramidOutput`, such as `ImageStem`.
@@ -40,7 +40,7 @@ class InstanceSegmenter(nn.Module):
                 raise ConfigurationError(
                     f"the {name} has {part.channels} channels and the backbone {backbone.channels}: give both the same"
                 )
-        given, wanted = list(stem.feature_channels), list(mask_head.feature_channels)
+        given, wanted = list(stem.feature_channels), list(mask_head.feature_channels)  # type: ignore[arg-type]
         if given != wanted:
             raise ConfigurationError(
                 f"the mask head takes maps of {wanted} channels and the stem gives {given}:"

@@ -48,7 +48,7 @@ def dstt(*, recompute_ends: bool = False, **backbone_options: Any) -> Inpainting
         **backbone_options: see `SpatioTemporalTransformer`; `residual_from_norm=False` gives the blocks of the paper's
             figure, which the released weights were not trained with.
     """
-    options = {
+    options: dict[str, Any] = {
         "mixer": [TemporalAttention, SpatialAttention],
         "feed_forward": MLP,
         "norm": "pre",

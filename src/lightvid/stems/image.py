@@ -7,10 +7,9 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightvid.errors import CheckpointError, ConfigurationError
-from lightvid.ops import map_frames, maps_to_tokens
+from lightvid.ops import maps_to_tokens
 from lightvid.stems.normalisation import Normalisation, replace_batch_norm
 from lightvid.stems.output import PyramidOutput
 from lightvid.stems.resnet_names import resnet_names
@@ -30,7 +29,7 @@ class ImageStem(nn.Module):
         tokens_from: which map becomes tokens, counted from the coarsest: -1, or -2 for one of twice the resolution.
         normalisation: what stands in place of batch normalisation: "frozen" statistics, as published; "group" for
             training from nothing; "batch" leaves it.
-        frozen: how many parts, of the ResNet's first layers and its stages in turn, do not learn; published: 2. -1 freezes all.
+        frozen: how many parts, the first layers and then the stages, do not learn; published: 2. -1 freezes all.
         recompute: compute the maps again in the backward pass instead of keeping what lies inside.
 
     Attributes:
@@ -60,7 +59,7 @@ class ImageStem(nn.Module):
         if weights is not None:
             load_resnet_weights(self.body, Path(weights).expanduser())
         replace_batch_norm(self.body, normalisation)
-        self.feature_channels: list[int] = list(self.body.channels)
+        self.feature_channels: list[int] = list(self.body.channels)  # type: ignore[arg-type]
         if not -len(self.feature_channels) <= tokens_from < 0:
             raise ConfigurationError(
                 f"tokens_from counts maps from the coarsest: -1 to -{len(self.feature_channels)}, got {tokens_from}"
@@ -70,12 +69,12 @@ class ImageStem(nn.Module):
         freeze(self.body, frozen)
 
     def forward(self, frames: Tensor, padding: Tensor | None = None) -> PyramidOutput:
-        """Frames `(B, T, 3, H, W)` and their padding `(B, T, H, W)`, True where there is no picture, to tokens and maps."""
+        """Frames `(B, T, 3, H, W)` and their padding `(B, T, H, W)`, True where there is none, to tokens and maps."""
         maps = self._maps(frames.flatten(0, 1))
         tokens = maps_to_tokens(self.projection(maps[self.tokens_from]), len(frames))
         if padding is not None:
-            shrunk = F.interpolate(padding.flatten(0, 1).unsqueeze(1).float(), size=tokens.shape[2:4]) > 0.5
-            padding = shrunk.squeeze(1).unflatten(0, frames.shape[:2])
+            stride = 4 * 2 ** (len(maps) + self.tokens_from)  # the first map is of 1/4, every next one half of it
+            padding = padding[:, :, ::stride, ::stride][:, :, : tokens.shape[2], : tokens.shape[3]]
         return PyramidOutput(tokens, maps, padding)
 
     def _maps(self, frames: Tensor) -> list[Tensor]:
@@ -106,7 +105,7 @@ def make_backbone(model: str, options: dict[str, Any] | None) -> nn.Module:
         raise ConfigurationError(f"unknown option '{unknown.pop()}' of a ResNet: see transformers.ResNetConfig")
     stages = len(given.get("depths", RESNET_DEPTHS["resnet50"]))
     names = [f"stage{number}" for number in range(1, stages + 1)]
-    return AutoBackbone.from_config(ResNetConfig(**given, out_features=names))
+    return AutoBackbone.from_config(ResNetConfig(**given, out_features=names))  # type: ignore[call-arg]
 
 
 def _pretrained(model: str) -> nn.Module:

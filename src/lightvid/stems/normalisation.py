@@ -11,7 +11,7 @@ Normalisation = Literal["frozen", "batch", "group"]
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """A per-channel scale and shift from fixed statistics, as detection networks use it (DETR, Carion et al., ECCV 2020).
+    """A per-channel scale and shift from fixed statistics, as in detection (DETR, Carion et al., ECCV 2020).
 
     All four are buffers, with the names that `nn.BatchNorm2d` gives to its own.
     """

@@ -1,4 +1,4 @@
-"""The names of a ResNet's tensors: those of torchvision, under which weights are published, and those of `transformers`."""
+"""The names of a ResNet's tensors: torchvision's, under which weights are published, and those of `transformers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def resnet_names(body: nn.Module) -> dict[str, str]:
     names = _layer("conv1", "bn1", "embedder.embedder")
     stages: nn.ModuleList = body.encoder.stages  # type: ignore[assignment, union-attr]
     for stage, blocks in enumerate(stages):
-        for index, block in enumerate(blocks.layers):  # type: ignore[arg-type, union-attr]
+        for index, block in enumerate(blocks.layers):  # type: ignore[arg-type]
             published, mine = f"layer{stage + 1}.{index}", f"encoder.stages.{stage}.layers.{index}"
             for number in range(len(block.layer)):
                 names |= _layer(

@@ -1,0 +1,119 @@
+"""What all tasks share: steps that accumulate, clip, average and answer losses that are not finite."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lightvid.errors import ConfigurationError, LightvidError
+
+OnNonFinite = Literal["raise", "skip"]
+
+
+class NonFiniteLossError(LightvidError):
+    """A loss became NaN or infinite."""
+
+
+class Task(pl.LightningModule):
+    """Manual optimisation of a network, so that a training step reads like its paper's algorithm.
+
+    Args:
+        network: what is trained, and validated.
+        gradient_clip: largest gradient norm of each optimiser's parameters; None does not clip.
+        accumulate: batches per optimiser step.
+        ema_decay: keep an exponential moving average of the network, which is then the one that is validated.
+        on_nonfinite: when a loss is NaN or infinite, stop the run, or leave the step out and count it.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        gradient_clip: float | None,
+        accumulate: int,
+        ema_decay: float | None,
+        on_nonfinite: OnNonFinite,
+    ) -> None:
+        super().__init__()
+        if accumulate < 1:
+            raise ConfigurationError(f"task.accumulate counts batches: expected at least 1, got {accumulate}")
+        if gradient_clip is not None and gradient_clip <= 0:
+            raise ConfigurationError(f"task.gradient_clip is a norm above 0, or null for none: got {gradient_clip}")
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
+        self.automatic_optimization = False
+        self.network = network
+        self.gradient_clip = gradient_clip
+        self.accumulate = accumulate
+        self.ema_decay = ema_decay
+        self.on_nonfinite = on_nonfinite
+        self.skipped_steps = 0
+        self.network_ema: AveragedModel | None = None
+
+    @property
+    def validated_network(self) -> nn.Module:
+        """The average where there is one, else the network."""
+        return self.network if self.network_ema is None else self.network_ema.module
+
+    def average_network(self) -> None:
+        """Begin the moving average that `ema_decay` asks for, once the network has all its parameters."""
+        if self.ema_decay is not None and self.network_ema is None:
+            average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
+            self.network_ema = average.requires_grad_(False)
+
+    def is_last_of_step(self) -> bool:
+        """Whether this batch is the last of those that one optimiser step takes."""
+        return (self.trainer.fit_loop.total_batch_idx + 1) % self.accumulate == 0
+
+    def update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
+        """Add a loss's gradients; if `step`, change the parameters by them."""
+        self.manual_backward(loss / self.accumulate)
+        if step:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def step_schedules(self) -> None:
+        """Let the learning rates go on by one step."""
+        schedules = self.lr_schedulers()
+        for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
+            schedule.step()  # type: ignore[call-arg]
+
+    def after_step(self) -> None:
+        """What follows a step of the optimisers: the moving average."""
+        if self.network_ema is not None:
+            self.network_ema.update_parameters(self.network)
+
+    def finite(self, losses: dict[str, Tensor], batch: Any) -> bool:
+        """Whether all losses are finite on every process; else stop or count the step, as `on_nonfinite` says.
+
+        Args:
+            losses: by name.
+            batch: with `files`, for the message.
+
+        Raises:
+            NonFiniteLossError: with `on_nonfinite="raise"`.
+        """
+        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+        if self.trainer.strategy.reduce_boolean_decision(not bad, all=True):
+            return True
+        which = f"loss {', '.join(bad) or 'of another process'}"
+        message = f"step {self.trainer.global_step}: {which} is not finite for {', '.join(batch.files)}"
+        if self.on_nonfinite == "raise":
+            raise NonFiniteLossError(f"{message}; task.on_nonfinite=skip leaves such steps out")
+        self.skipped_steps += 1
+        self.print(f"{message}: step left out ({self.skipped_steps} so far)")
+        self.log("skipped_steps", float(self.skipped_steps))
+        return False
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep what has been accumulated: Lightning would drop gradients before each validation."""
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip here, where mixed precision has already unscaled the gradients."""
+        if self.gradient_clip is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")

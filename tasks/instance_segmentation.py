@@ -1,0 +1,204 @@
+"""Video instance segmentation: set prediction losses on clips, AP on whole videos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import nn
+
+from lightvid.errors import ConfigurationError
+from lightvid.losses import InstanceLoss
+from lightvid.metrics import YouTubeVISAP
+from lightvid.networks import InstanceSegmenter
+from lightvid.segmentation import VideoSegmenter
+
+from .base import OnNonFinite, Task
+
+if TYPE_CHECKING:
+    from lightvid.datamodules.instance_batch import InstanceBatch
+
+LOGGED = ("AP", "AP50", "AP75", "AR1", "AR10")
+
+
+class InstanceSegmentation(Task):
+    """Train a network to find, classify, segment and track the instances of clips; validate it on whole videos.
+
+    The number of classes is that of the data, unless the network's decoder has one already. Checkpoints hold the
+    categories, so that results of a trained network carry the ids and names of its data.
+
+    Args:
+        network: called as `network(frames, padding_mask)`, see `InstanceSegmenter`.
+        loss: matches and compares, such as `TrackLoss` or `VisTRLoss`.
+        auxiliary_losses: of what parts of the network answer besides, such as `CentreLoss` and `RegionLoss`.
+        optimizer: makes the optimiser from groups of parameters.
+        learning_rate_factors: part of a parameter's name -> factor of its learning rate; the first that fits.
+        schedule: makes a learning rate schedule from the optimiser.
+        schedule_interval: whether it steps with the optimiser or with the epochs.
+        window: frames that the network sees at once in validation, see `VideoSegmenter`.
+        overlap: frames that neighbouring windows share; None: about half of them.
+        shortest: shorter side of the frames in pixels; with `longest` it is remembered for other videos.
+        longest: the most of the longer side.
+        gradient_clip: see `Task`, as for `accumulate`, `ema_decay` and `on_nonfinite`.
+    """
+
+    network: InstanceSegmenter
+
+    def __init__(
+        self,
+        network: InstanceSegmenter,
+        loss: InstanceLoss,
+        *,
+        auxiliary_losses: list[nn.Module] | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        learning_rate_factors: dict[str, float] | None = None,
+        schedule: LRSchedulerCallable | None = None,
+        schedule_interval: Literal["step", "epoch"] = "step",
+        window: int = 36,
+        overlap: int | None = None,
+        shortest: int = 300,
+        longest: int | None = 540,
+        gradient_clip: float | None = 0.1,
+        accumulate: int = 1,
+        ema_decay: float | None = None,
+        on_nonfinite: OnNonFinite = "raise",
+    ) -> None:
+        super().__init__(
+            network,
+            gradient_clip=gradient_clip,
+            accumulate=accumulate,
+            ema_decay=ema_decay,
+            on_nonfinite=on_nonfinite,
+        )
+        if schedule_interval not in ("step", "epoch"):
+            raise ConfigurationError(f"task.schedule_interval must be step or epoch, got '{schedule_interval}'")
+        self.loss = loss
+        self.auxiliary_losses = nn.ModuleList(auxiliary_losses or [])
+        self.optimizer = optimizer
+        self.learning_rate_factors = learning_rate_factors or {}
+        self.schedule = schedule
+        self.schedule_interval = schedule_interval
+        self.window = window
+        self.overlap = overlap
+        self.shortest = shortest
+        self.longest = longest
+        self.categories: list[tuple[int, str]] = []
+        self.metric: YouTubeVISAP | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the categories from the data.
+
+        Raises:
+            ConfigurationError: the data module has none, or another number than the network.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(data, "categories"):
+            raise ConfigurationError(
+                f"task=vis needs instances, which {type(data).__name__} does not give: data=sample, youtube_vis or ovis"
+            )
+        self._take_categories([(category.id, category.name) for category in data.categories])
+
+    def training_step(self, batch: InstanceBatch, index: int) -> None:
+        """Predict, match, compare, learn."""
+        step = self.is_last_of_step()
+        padding = batch.padding if batch.padding.any() else None
+        output = self.network(batch.frames, padding, targets=batch.targets)
+        outputs = output.logits.sum() + output.boxes.sum() + output.masks.sum()
+        if not self.finite({"of the network's outputs": outputs}, batch):  # there would be nothing to match
+            return
+        losses = self.loss(output, batch.targets, padding)
+        total = self.loss.total(losses)
+        for auxiliary in self.auxiliary_losses:
+            others = auxiliary(output, batch.targets, padding)
+            total = total + auxiliary.total(others)  # type: ignore[operator]
+            losses |= others
+        losses["total"] = total
+        if not self.finite(losses, batch):
+            return
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        self.update(optimizer, total, step)
+        if step:
+            self.after_step()
+            if self.schedule_interval == "step":
+                self.step_schedules()
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        short = ("loss/total", "loss/class", "loss/giou", "loss/dice")
+        self.log_dict({name: loss for name, loss in shown.items() if name in short}, prog_bar=True)
+        self.log_dict({name: loss for name, loss in shown.items() if name not in short})
+
+    def on_train_epoch_end(self) -> None:
+        """Let a schedule of epochs go on."""
+        if self.schedule_interval == "epoch":
+            self.step_schedules()
+
+    def validation_step(self, batch: InstanceBatch, index: int) -> dict[str, Any]:
+        """Segment whole videos in windows; the result's `results` are the tracks of each, as in a results file."""
+        segmenter = self.segmenter()
+        assert self.metric is not None
+        results = []
+        for frames, padding, truth in zip(batch.frames, batch.padding, batch.truth, strict=True):
+            height, width = (~padding[0]).sum(0).max(), (~padding[0]).sum(1).max()
+            tracks = segmenter.segment_clip(frames[..., :height, :width], (truth.height, truth.width), truth.video_id)
+            self.metric.update(tracks, truth.tracks, length=truth.length)
+            results.append(tracks)
+        return {"results": results}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log AP and AR, over all processes."""
+        assert self.metric is not None
+        values = self.metric.compute()
+        self.log_dict({f"val/{name}": values[name].float() for name in LOGGED}, sync_dist=True)
+        self.metric.reset()
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser, its groups' learning rates times their factors."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                factors = (factor for part, factor in self.learning_rate_factors.items() if part in name)
+                groups.setdefault(next(factors, 1.0), []).append(parameter)
+        if unused := [
+            part
+            for part in self.learning_rate_factors
+            if not any(part in name for name, _ in self.network.named_parameters())
+        ]:
+            raise ConfigurationError(f"task.learning_rate_factors: no parameter's name has '{unused[0]}' in it")
+        optimizer = self.optimizer([{"params": parameters} for parameters in groups.values()])
+        for group, factor in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] *= factor
+        return [optimizer], [self.schedule(optimizer)] if self.schedule else []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the categories."""
+        checkpoint["categories"] = [list(category) for category in self.categories]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Know the categories before the weights come."""
+        self._take_categories([(int(number), str(name)) for number, name in checkpoint["categories"]])
+
+    def segmenter(self) -> VideoSegmenter:
+        """The validated network, for whole videos."""
+        return VideoSegmenter(
+            self.validated_network,
+            frames=self.window,
+            overlap=self.overlap,
+            classification=self.network.decoder.classification,
+            category_ids=[number for number, _ in self.categories],
+            shortest=self.shortest,
+            longest=self.longest,
+            any_length=self.network.decoder.classification == "sigmoid",
+        )
+
+    def _take_categories(self, categories: list[tuple[int, str]]) -> None:
+        if self.categories and self.categories != categories:
+            raise ConfigurationError(
+                "the data's categories differ from those of the checkpoint: start a new run, and give it the checkpoint"
+            )
+        self.categories = categories
+        self.network.set_classes(len(categories))
+        self.average_network()
+        if self.metric is None:
+            self.metric = YouTubeVISAP([number for number, _ in categories])
