@@ -93,26 +93,26 @@ def masks_areas(segmentations: Any, video: VideoFormat | None) -> NDArray[np.flo
         counts = f"{len(segmentations)} entries for a video of {video.length} frames"
         raise RecordError(f"segmentations: {counts} (null = not visible)")
     visible = [frame for frame, mask in enumerate(segmentations) if mask is not None]
-    pixels = []
     for frame in visible:
-        mask = segmentations[frame]
-        if not is_compressed(mask):
-            raise RecordError(
-                f"segmentations[{frame}]: expected null or compressed run lengths with size and text counts"
-            )
-        height, width = mask["size"]
-        if video and (height != video.height or width != video.width):
-            size = f"{width}x{height} for frames of {video.width}x{video.height}"
-            raise RecordError(f"segmentations[{frame}]: a mask of {size}")
-        pixels.append(height * width)
+        _check_form(segmentations[frame], frame, video)
     areas = np.zeros(len(segmentations))
     areas[visible], totals = areas_and_totals([segmentations[frame]["counts"] for frame in visible])
-    for index in np.flatnonzero(totals != pixels)[:1]:
-        height, width = segmentations[visible[index]]["size"]
-        raise RecordError(
-            f"segmentations[{visible[index]}]: its counts are damaged, they do not fill {width}x{height} pixels"
-        )
+    for frame, total in zip(visible, totals.tolist(), strict=True):
+        height, width = segmentations[frame]["size"]
+        if total != height * width:
+            raise RecordError(
+                f"segmentations[{frame}]: its counts are damaged, they do not fill {width}x{height} pixels"
+            )
     return areas
+
+
+def _check_form(mask: Any, frame: int, video: VideoFormat | None) -> None:
+    if not is_compressed(mask):
+        raise RecordError(f"segmentations[{frame}]: expected null or compressed run lengths with size and text counts")
+    height, width = mask["size"]
+    if video and (height != video.height or width != video.width):
+        size = f"{width}x{height} for frames of {video.width}x{video.height}"
+        raise RecordError(f"segmentations[{frame}]: a mask of {size}")
 
 
 def is_compressed(mask: Any) -> bool:

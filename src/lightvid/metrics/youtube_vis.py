@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lightvid.annotations.result_checks import VideoFormat, record_problem
+from lightvid.annotations.result_checks import RecordError, VideoFormat, record_areas, record_problem
 from lightvid.annotations.results import Source, category_names, load, read_results, video_formats
 from lightvid.errors import DataError
 from lightvid.metrics.youtube_vis_averages import YouTubeVISScores, average
@@ -93,11 +93,12 @@ def _predicted_by_video(
 ) -> dict[int, list[PredictedTrack]]:
     tracks = defaultdict(list)
     for index, record in enumerate(records):
-        problem = record_problem(record, videos, categories, as_benchmark=as_benchmark)
-        if problem:
+        try:
+            pixels = record_areas(record, videos, categories, as_benchmark=as_benchmark)
+        except RecordError as problem:
             passes = not as_benchmark and not record_problem(record, videos, categories, as_benchmark=True)
             hint = " (as_benchmark evaluates it all the same)" if passes else ""
-            raise DataError(f"{label}results[{index}]: {problem}{hint}")
+            raise DataError(f"{label}results[{index}]: {problem}{hint}") from None
         if record["category_id"] in categories:
-            tracks[record["video_id"]].append(predicted_track(record))
+            tracks[record["video_id"]].append(predicted_track(record, pixels))
     return tracks

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightvid.metrics.youtube_vis_iou import spatio_temporal_iou
-from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack, mean_area, track_areas
+from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack, mean_area
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREA_RANGES = np.array([(0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10)], np.float64)
@@ -89,15 +89,14 @@ def _match_category(
 ) -> Matches:
     all_scores = np.array([prediction.score for prediction in predictions], np.float64)
     order = np.argsort(-all_scores, kind="stable")[:MOST_TRACKS]  # of equal scores, the first in the file
-    masks, annotated_masks = [predictions[index].masks for index in order], [track.masks for track in tracks]
-    areas = track_areas(masks)
-    inside = _inside(np.array([mean_area(per_frame) for per_frame in areas]))
+    predictions = [predictions[index] for index in order]
+    inside = _inside(np.array([mean_area(prediction.pixels) for prediction in predictions]))
     crowd = np.array([track.crowd for track in tracks], np.bool_)
     counted = _inside(np.array([track.area for track in tracks])) & ~crowd[:, None]
 
     outcomes = np.where(inside, WRONG, IGNORED)[..., None].repeat(len(THRESHOLDS), axis=-1).astype(np.int8)
-    if masks and tracks:
-        iou = spatio_temporal_iou(masks, annotated_masks, areas, track_areas(annotated_masks))
+    if predictions and tracks:
+        iou = spatio_temporal_iou(predictions, tracks, least=THRESHOLDS[0])
         chosen = match(iou, counted, crowd)
         found = (chosen >= 0) & counted[chosen, np.arange(len(AREA_RANGES))[:, None]]
         outcomes[(chosen >= 0) & ~found] = IGNORED

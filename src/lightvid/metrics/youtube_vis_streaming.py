@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightvid.annotations.result_checks import VideoFormat, record_problem
+from lightvid.annotations.result_checks import RecordError, VideoFormat, record_areas
 from lightvid.errors import DataError
 from lightvid.metrics.youtube_vis_averages import average
 from lightvid.metrics.youtube_vis_matching import Matches, match_video
@@ -66,14 +66,15 @@ class YouTubeVISAP(Metric):
             raise DataError(f"a track without a whole number as its video_id: {video_id!r}")
         video = VideoFormat(length, *_frame_size(records))
         categories: Any = self.categories or {record.get("category_id") for record in records}
+        predicted = []
         for index, record in enumerate(predictions):
-            problem = record_problem(record, {video_id: video}, categories)
-            if problem:
-                raise DataError(f"video {video_id}: predictions[{index}]: {problem}")
+            try:
+                predicted.append(predicted_track(record, record_areas(record, {video_id: video}, categories)))
+            except RecordError as problem:
+                raise DataError(f"video {video_id}: predictions[{index}]: {problem}") from None
         for index, record in enumerate(tracks):
             if record.get("video_id") != video_id or record.get("category_id") not in categories:
                 raise DataError(f"video {video_id}: tracks[{index}]: of another video, or of an unknown category")
-        predicted = [predicted_track(record) for record in predictions]
         annotated = [
             annotated_track(record, f"video {video_id}: tracks[{index}]", video) for index, record in enumerate(tracks)
         ]

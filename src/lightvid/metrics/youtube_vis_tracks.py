@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lightvid.annotations.result_checks import VideoFormat, mask_areas, masks_problem
+from lightvid.annotations.result_checks import RecordError, VideoFormat, is_compressed, masks_areas
 from lightvid.annotations.rle import RLE, to_rle
 from lightvid.errors import DataError
 
@@ -17,11 +17,19 @@ Masks: TypeAlias = Sequence[RLE | None]
 
 
 class PredictedTrack(NamedTuple):
-    """A track of the results."""
+    """A track of the results.
+
+    Attributes:
+        category_id: its category.
+        score: of any scale.
+        masks: one for each frame.
+        pixels: `(frames,)`, of each mask, 0 where there is none.
+    """
 
     category_id: int
     score: float
     masks: Masks
+    pixels: NDArray[np.float64]
 
 
 class AnnotatedTrack(NamedTuple):
@@ -33,6 +41,7 @@ class AnnotatedTrack(NamedTuple):
         crowd: it is ignored, and takes any number of predictions with it.
         findable: False where the published evaluation never counts it as found, although it was matched.
         masks: one for each frame.
+        pixels: `(frames,)`, of each mask, 0 where there is none.
     """
 
     category_id: int
@@ -40,11 +49,12 @@ class AnnotatedTrack(NamedTuple):
     crowd: bool
     findable: bool
     masks: Masks
+    pixels: NDArray[np.float64]
 
 
-def predicted_track(record: Mapping[str, Any]) -> PredictedTrack:
-    """A track of the results that `record_problem` let pass."""
-    return PredictedTrack(record["category_id"], float(record["score"]), record["segmentations"])
+def predicted_track(record: Mapping[str, Any], pixels: NDArray[np.float64]) -> PredictedTrack:
+    """A track of the results, with what `record_areas` measured."""
+    return PredictedTrack(record["category_id"], float(record["score"]), record["segmentations"], pixels)
 
 
 def annotated_track(
@@ -64,25 +74,19 @@ def annotated_track(
     if not isinstance(record.get("segmentations"), list):
         raise DataError(f"{label}: segmentations: expected a list with one entry for each frame")
     masks = [
-        None if mask is None else to_rle(mask, video.height, video.width, f"{label}: segmentations[{frame}]")
+        mask
+        if mask is None or is_compressed(mask)
+        else to_rle(mask, video.height, video.width, f"{label}: segmentations[{frame}]")
         for frame, mask in enumerate(record["segmentations"])
     ]
-    problem = masks_problem(masks, None if as_benchmark else video)
-    if problem:
-        raise DataError(f"{label}: {problem}")
+    try:
+        pixels = masks_areas(masks, None if as_benchmark else video)
+    except RecordError as problem:
+        raise DataError(f"{label}: {problem}") from None
     areas = record.get("areas")
-    area = mean_area(track_areas([masks])[0] if areas is None else areas)
+    area = mean_area(pixels if areas is None else areas)
     findable = not as_benchmark or record.get("id") != 0
-    return AnnotatedTrack(record["category_id"], area, bool(record.get("iscrowd", 0)), findable, masks)
-
-
-def track_areas(tracks: Sequence[Masks]) -> NDArray[np.float64]:
-    """Pixels of each mask, `(N, frames of the longest)`; 0 where there is none."""
-    areas = np.zeros((len(tracks), max(map(len, tracks), default=0)))
-    for row, masks in enumerate(tracks):
-        visible = [frame for frame, mask in enumerate(masks) if mask is not None]
-        areas[row, visible] = mask_areas([mask for mask in masks if mask is not None])
-    return areas
+    return AnnotatedTrack(record["category_id"], area, bool(record.get("iscrowd", 0)), findable, masks, pixels)
 
 
 def mean_area(areas: Sequence[float | None] | NDArray[np.float64]) -> float:
