@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from lightvid.annotations.youtube_vis import (
@@ -52,6 +53,8 @@ class YouTubeVISDataModule(ClipDataModule):
             or one of these classes with its options.
         annotations: the training file, absolute or relative to `root`, instead of the one that is found.
         validation_annotations: likewise for validation.
+        videos: names of the only videos to take; None takes all.
+        validate_on_training: validate on the training file, to see whether a network can learn its videos by heart.
         clips_per_video: how often an epoch takes each video.
         seed: of everything random.
         on_error: whether a broken file ends the run ("raise"), or its clip is reported in `skipped` and, in training,
@@ -76,6 +79,8 @@ class YouTubeVISDataModule(ClipDataModule):
         augmentation: Augmentation | InstanceAugmentation = "clean",
         annotations: str | None = None,
         validation_annotations: str | None = None,
+        videos: list[str] | None = None,
+        validate_on_training: bool = False,
         clips_per_video: int = 1,
         seed: int = 0,
         on_error: OnError = "raise",
@@ -106,6 +111,8 @@ class YouTubeVISDataModule(ClipDataModule):
         self.augmentation = _make_augmentation(augmentation)
         self.annotations = annotations
         self.validation_annotations = validation_annotations
+        self.videos = videos
+        self.validate_on_training = validate_on_training
         self.reduced_decoding = reduced_decoding
         self._categories: list[Category] | None = None
 
@@ -135,7 +142,10 @@ class YouTubeVISDataModule(ClipDataModule):
         is_ready = self._validation is not None and (self._train is not None or stage == "validate")
         if stage not in ("fit", "validate") or is_ready:
             return
-        validation, is_local = choose_validation(self.root, self.validation_annotations)
+        if self.validate_on_training:
+            validation, is_local = choose_training(self.root, self.annotations, is_local=False), False
+        else:
+            validation, is_local = choose_validation(self.root, self.validation_annotations)
         self._validation = WholeVideos(
             self._open("validation", validation),
             InstanceTransform((max(self.shortest),), self.longest),
@@ -166,7 +176,9 @@ class YouTubeVISDataModule(ClipDataModule):
         )
 
     def _open(self, purpose: str, annotations: Annotations) -> list[InstanceVideo]:
-        """The videos whose frames are there."""
+        """The chosen videos whose frames are there."""
+        if self.videos is not None:
+            annotations = only(annotations, self.videos)
         images = find_images(self.root, annotations.videos)
         logger.info(
             "%s: %s (%d videos, %d tracks, %d categories), frames in %s",
@@ -193,6 +205,21 @@ class YouTubeVISDataModule(ClipDataModule):
             for entry, is_there in zip(annotations.videos, present, strict=True)
             if is_there
         ]
+
+
+def only(annotations: Annotations, names: Sequence[str]) -> Annotations:
+    """The videos of these names, with their tracks and all categories.
+
+    Raises:
+        DataError: none of them has such a name.
+    """
+    videos = [video for video in annotations.videos if video.name in names]
+    if not videos:
+        known = ", ".join(video.name for video in annotations.videos[:3])
+        raise DataError(f"{annotations.path}: none of data.videos={list(names)} is in it; it has {known}, ...")
+    ids = {video.id for video in videos}
+    tracks = [track for track in annotations.tracks or [] if track.video_id in ids]
+    return replace(annotations, videos=videos, tracks=tracks)
 
 
 def _make_augmentation(choice: Augmentation | InstanceAugmentation) -> InstanceAugmentation | None:
