@@ -19,6 +19,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make train TASK=inpaint [BACKBONE=reversible] [DATA=davis DATA_ROOT=/data/DAVIS] [PAPER=sttn]"
+	@echo "  make train TASK=vis     [BACKBONE=full] [DATA=youtube_vis DATA_ROOT=/data/youtube_vis_2019] [PAPER=deformable_vistr]"
 	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [TRAINER=hour] [NAME=my-run]"
 	@echo "             [RESUME=runs/inpaint/my-run | CONFIG=runs/inpaint/my-run/config.yaml]"
 	@echo "             [ARGS=\"task.adversarial_weight=0.02 trainer.max_steps=5000\"]"
@@ -62,4 +63,7 @@ bench: $(VENV)/ready ## memory, FLOP and speed tables; ARGS=--quick for a part, 
 	$(BIN)/python benchmarks/psal.py $(ARGS) $(if $(DATA_ROOT),--root "$(DATA_ROOT)")
 	$(BIN)/python benchmarks/deformable.py $(ARGS)
 	$(BIN)/python benchmarks/deformable_conv.py
+	$(BIN)/python benchmarks/vis_attention.py $(ARGS)
+	$(BIN)/python benchmarks/youtube_vis_ap.py $(ARGS)
+	$(BIN)/python benchmarks/segmentation_memory.py
 	$(BIN)/python benchmarks/loading.py $(if $(DATA_ROOT),--root "$(DATA_ROOT)")

@@ -81,7 +81,7 @@ def _transformer(network: InstanceSegmenter, tokens: Tensor) -> Callable[[], Ten
 
 def _networks(lengths: tuple[int, ...]) -> Table:
     table = Table(title=f"Whole networks with ResNet-50, {WIDTH}x{HEIGHT}, 10 instances, one clip, float32")
-    for column in ("attention", "frames", "GFLOP", "inference peak GiB", "step peak GiB"):
+    for column in ("attention", "frames", "GFLOP", "GFLOP a frame", "of the mask head"):
         table.add_column(column, justify="right")
     for name, make in NETWORKS.items():
         for frames in lengths:
@@ -90,9 +90,11 @@ def _networks(lengths: tuple[int, ...]) -> Table:
                 clip = torch.rand(1, frames, 3, HEIGHT, WIDTH)
             with torch.no_grad():
                 cost = flops(lambda: network(clip)) / 1e9  # noqa: B023
-                inference = peak_bytes(lambda: network(clip))  # noqa: B023
-            peak = peak_bytes(lambda: network(clip).masks.sum().backward())  # noqa: B023
-            table.add_row(name, str(frames), f"{cost:.0f}", f"{inference / GIB:.2f}", f"{peak / GIB:.2f}")
+                tokens, features, _ = network.stem(clip)
+                queries, boxes = torch.rand(1, frames, 10, CHANNELS), torch.rand(1, frames, 10, 4)
+                given = (queries.to("meta"), boxes.to("meta"), tokens, features, None)
+                masks = flops(lambda: network.mask_head(*given)) / 1e9  # noqa: B023
+            table.add_row(name, str(frames), f"{cost:.0f}", f"{cost / frames:.1f}", f"{masks / cost:.0%}")
         table.add_section()
     return table
 

@@ -111,7 +111,9 @@ def test_options_reach_the_network():
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     assert "did you mean sttn?" in error_of("stnn", {})
-    assert "choose one of dstt, fuseformer, sttn, t_patchgan" in error_of("xyz", {})
+    assert "did you mean vistr_r50?" in error_of("visTR50", {})
+    names = "deformable_vistr_r50, dstt, fuseformer, sttn, t_patchgan, vistr_r50, vistr_r101, vis"
+    assert error_of("xyz", {}).endswith(f"'xyz': choose one of {names}")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightvid.attention import SpatialAttention, TemporalAttention
+from lightvid.backbone.block import TokenContext
 from lightvid.networks import dstt, fuseformer
 from lightvid.profiling import flops
 
@@ -44,10 +45,10 @@ def test_the_released_dstt_takes_its_skip_connection_from_the_norm():
     block = released.backbone.blocks[0]
     normed = block.mixer_norm(x)
     middle = normed + block.mixer(normed, None)
-    torch.testing.assert_close(block(x), middle + block.feed_forward(block.feed_forward_norm(middle)))
+    torch.testing.assert_close(block(x, TokenContext()), middle + block.feed_forward(block.feed_forward_norm(middle)))
     middle = x + block.mixer(normed, None)
     block = figure.backbone.blocks[0]
-    torch.testing.assert_close(block(x), middle + block.feed_forward(block.feed_forward_norm(middle)))
+    torch.testing.assert_close(block(x, TokenContext()), middle + block.feed_forward(block.feed_forward_norm(middle)))
 
 
 @pytest.mark.parametrize("make", [dstt, fuseformer])

@@ -12,6 +12,7 @@ from lightvid.segmentation.masks import encode_masks
 from lightvid.segmentation.queries import choose_queries
 from lightvid.segmentation.scoring import PublishedScoring, SigmoidScoring
 from lightvid.segmentation.similarity import jaccard
+from lightvid.segmentation.tracks import Track
 from lightvid.segmentation.windows import overlapping_windows, ping_pong, repeat
 
 
@@ -49,9 +50,9 @@ def instances(start, columns, classes, *, frames=4, confidence=0.9):
     return Instances(start, masks, probabilities)
 
 
-def join(*windows):
+def join(*windows, patience=0):
     """Frames of each track's pieces, and the column of its masks."""
-    linker = Linker(SigmoidScoring())
+    linker = Linker(SigmoidScoring(), patience=patience)
     pieces = [piece for window in windows for piece in linker.add(window)] + linker.finish()
     tracks = {}
     for piece in pieces:
@@ -78,6 +79,26 @@ def test_windows_without_shared_frames_or_without_instances_begin_anew():
         1: ([4, 5, 6, 7], {1}),
     }
     assert join(empty) == {}
+
+
+def test_a_track_that_a_window_missed_goes_on_where_it_was_last_seen_unless_too_late_or_of_another_class():
+    seen, missed, again = instances(0, [1, 6], [0, 1]), instances(2, [6], [1]), instances(4, [1, 6], [0, 1])
+    assert len(join(seen, missed, again)) == 3
+    found = join(seen, missed, again, patience=4)
+    assert set(found) == {0, 1}
+    assert found[0][0] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert len(join(seen, missed, instances(4, [6], [1]), instances(8, [1], [0]), patience=4)) == 3
+    assert len(join(seen, missed, instances(4, [4, 6], [0, 1]), patience=4)) == 3
+
+
+def test_the_frames_of_a_track_found_again_follow_each_other_with_gaps_and_without_doubles():
+    track = Track(2)
+    mask = rle.encode(np.ones((2, 2), bool))
+    track.append(2, [mask, mask], torch.full((2, 3), 0.5))
+    track.append(6, [mask, None], torch.full((2, 3), 0.6))
+    track.append(7, [mask, mask], torch.full((2, 3), 0.7))
+    assert [m is not None for m in track.masks] == [True, True, False, False, True, False, True]
+    assert torch.cat(track.probabilities)[:, 0].tolist() == pytest.approx([0.5, 0.5, 0, 0, 0.6, 0.6, 0.7])
 
 
 def test_classes_decide_between_equal_masks():

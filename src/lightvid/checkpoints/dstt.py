@@ -8,9 +8,6 @@ from lightvid.checkpoints.naming import ATTENTION, DECODER, expand
 from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import InpaintingGenerator, dstt
 
-# The generator's part of a checkpoint of this project's runs.
-ROLE = "network"
-
 _BLOCK = {**ATTENTION, "ffn.conv.0": "feed_forward.linear1", "ffn.conv.3": "feed_forward.linear2"}
 _ENDS = {
     **{f"encoder.{index}": f"stem.first.{index}" for index in (0, 2, 4, 6)},

@@ -9,9 +9,6 @@ from lightvid.checkpoints.reading import Tensors
 from lightvid.errors import CheckpointError
 from lightvid.networks import InpaintingGenerator, fuseformer
 
-# The generator's part of a checkpoint of this project's runs.
-ROLE = "network"
-
 _BIAS_MAP = "sc.bias"
 _BLOCK = {**ATTENTION, "ffn.conv1.0": "feed_forward.linear1", "ffn.conv2.2": "feed_forward.linear2"}
 _ENDS = {

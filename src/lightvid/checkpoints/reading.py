@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from lightvid.errors import CheckpointError
 Tensors = dict[str, Tensor]
 
 # Where released trainers put the tensors; a file may also hold them at its top.
-CONTAINERS = ("netG", "netD", "state_dict", "params")
+CONTAINERS = ("netG", "netD", "state_dict", "params", "model")
 
 
 def read(path: Path) -> Mapping[str, Any]:
     """Read a file with PyTorch's restricted loader, which builds tensors and plain containers and nothing else.
+
+    The one class that it may make besides is `argparse.Namespace`, in which detectors' trainers save their arguments.
 
     Raises:
         CheckpointError: no file, not a checkpoint, or one that holds more than tensors and plain containers.
@@ -28,7 +31,7 @@ def read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # of pickle protocols; what matters is said in the errors below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises whatever a broken file makes its parts raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -17,26 +17,35 @@ class CheckpointReport:
     Attributes:
         matched: of the network, filled from the file.
         missing: of the network, not in the file, so they keep their initial values.
-        unexpected: of the file, not known to the network, so they are left out.
+        unexpected: of the file, not known to the network, so they are left out. Names of detectors are those of VisTR.
+        mismatched: of the network, in the file in another shape, so they keep their initial values, too.
     """
 
     matched: list[str]
     missing: list[str]
     unexpected: list[str]
+    mismatched: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether the file and the network hold the same tensors."""
-        return not self.missing and not self.unexpected
+        return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
         text = f"{len(self.matched)} tensors matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected"
-        examples = ", ".join([*self.missing[:2], *self.unexpected[:2]])
+        if self.mismatched:
+            text = f"{text}, {len(self.mismatched)} of another shape"
+        examples = ", ".join([*self.missing[:2], *self.unexpected[:2], *self.mismatched[:2]])
         return f"{text} ({examples}, ...)" if examples else text
 
 
 def fill(
-    network: nn.Module, tensors: Mapping[str, Tensor], source: str, *, names: Mapping[str, str] | None = None
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    *,
+    names: Mapping[str, str] | None = None,
+    skip_mismatched: bool = False,
 ) -> CheckpointReport:
     """Copy tensors into a network.
 
@@ -46,30 +55,39 @@ def fill(
             weight fits the linear layer on its patches.
         source: what to call the file in messages.
         names: name in the file -> name in the network; None where they are the same.
+        skip_mismatched: leave tensors of another shape out instead of refusing the file.
 
     Raises:
         CheckpointError: nothing matches, or a shape differs; the network is then unchanged.
     """
     own = network.state_dict()
-    renamed = {name: names.get(name) if names is not None else name for name in tensors}
-    found = {mine: _reshape(mine, tensors[name], own[mine], source) for name, mine in renamed.items() if mine in own}
-    unexpected = [name for name, mine in renamed.items() if mine not in own]
+    found: dict[str, Tensor] = {}
+    unexpected, mismatched = [], []
+    for name, tensor in tensors.items():
+        mine = names.get(name) if names is not None else name
+        if mine is None or mine not in own:
+            unexpected.append(name)
+        elif _fits(tensor.shape, own[mine].shape):
+            found[mine] = tensor.reshape(own[mine].shape)
+        elif skip_mismatched:
+            mismatched.append(mine)
+        else:
+            shape, expected = tuple(tensor.shape), tuple(own[mine].shape)
+            raise CheckpointError(f"{source}: {mine} has the shape {shape}, the network expects {expected}")
     if not found:
-        expected = next(iter(names or own), "nothing")
+        example = next(iter(names or own), "nothing")
         raise CheckpointError(
             f"{source}: none of its {len(tensors)} tensors belongs to this network"
-            f" (expected names such as {expected}, found {', '.join(list(tensors)[:2]) or 'none'})"
+            f" (expected names such as {example}, found {', '.join(list(tensors)[:2]) or 'none'})"
         )
     network.load_state_dict(found, strict=False)
-    return CheckpointReport(list(found), [name for name in own if name not in found], unexpected)
+    return CheckpointReport(
+        list(found), [n for n in own if n not in found and n not in mismatched], unexpected, mismatched
+    )
 
 
-def _reshape(name: str, tensor: Tensor, like: Tensor, source: str) -> Tensor:
-    if tensor.shape != like.shape and not (_joins(tensor.shape, like.shape) or _joins(like.shape, tensor.shape)):
-        raise CheckpointError(
-            f"{source}: {name} has the shape {tuple(tensor.shape)}, the network expects {tuple(like.shape)}"
-        )
-    return tensor.reshape(like.shape)
+def _fits(shape: Sequence[int], other: Sequence[int]) -> bool:
+    return shape == other or _joins(shape, other) or _joins(other, shape)
 
 
 def _joins(finer: Sequence[int], coarser: Sequence[int]) -> bool:

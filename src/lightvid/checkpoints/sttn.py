@@ -8,9 +8,6 @@ from lightvid.checkpoints.naming import expand
 from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import InpaintingGenerator, sttn
 
-# The generator's part of a checkpoint of this project's runs.
-ROLE = "network"
-
 _BLOCK = {
     "attention.query_embedding": "mixer.query",
     "attention.key_embedding": "mixer.key",

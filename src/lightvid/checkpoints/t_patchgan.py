@@ -7,9 +7,6 @@ from typing import Any
 from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import TPatchGAN
 
-# The discriminator's part of a checkpoint of this project's runs.
-ROLE = "discriminator"
-
 
 def create(tensors: Tensors, **options: Any) -> TPatchGAN:
     """The network for a file, as wide as the file says; options as for `TPatchGAN`.

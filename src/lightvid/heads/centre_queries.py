@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class CentreQueries(nn.Module):
         channels: width of tokens and queries.
         instances: I, the most instances of a clip.
     """
+
+    gives_boxes: ClassVar[bool] = True
 
     def __init__(self, channels: int, *, instances: int = 10) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ def strongest_peaks(logits: Tensor, padding: Tensor | None, count: int) -> Tenso
     if padding is not None:
         score = score.masked_fill(padding, -torch.inf)
     is_peak = F.max_pool2d(score.unsqueeze(1), 3, stride=1, padding=1).squeeze(1) == score
-    ranked = score.sigmoid() + is_peak.to(score.dtype)
+    ranked = (score.sigmoid() + is_peak).where(score.isfinite(), -1)  # not even after all others: a peak of padding
     ranked = ranked.flatten(1)
     repeats = -(-count // ranked.shape[1])  # a tiny map has fewer cells than there are queries
     return ranked.topk(min(count, ranked.shape[1])).indices.repeat(1, repeats)[:, :count]

@@ -91,8 +91,9 @@ class QueryDecoder(nn.Module):
         for module in self.layers.modules():
             if callable(own_start := getattr(module, "init_weights", None)):
                 own_start()
-        needs_reference = hasattr(self.layers[0].cross_attention, "sampling")
-        self.reference = nn.Linear(channels, 4 if refine_boxes else 2) if needs_reference or refine_boxes else None
+        needs_reference = refine_boxes or hasattr(self.layers[0].cross_attention, "sampling")
+        is_given = refine_boxes and getattr(self.queries, "gives_boxes", False)
+        self.reference = nn.Linear(channels, 4 if refine_boxes else 2) if needs_reference and not is_given else None
         box_head = BoxHead(channels, starts_at_zero=refine_boxes)
         self.box_heads = nn.ModuleList(copy.deepcopy(box_head) for _ in range(layers if refine_boxes else 1))
         self.classes: int | None = None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lightvid.errors import ConfigurationError
 from lightvid.ops import tokens_to_maps
 from lightvid.ops.deformable_conv import deformable_conv2d
 
@@ -29,6 +30,11 @@ class SequenceMaskHead(nn.Module):
 
     def __init__(self, channels: int, *, feature_channels: list[int], heads: int = 8, chunk: int = 6) -> None:
         super().__init__()
+        if channels % 128 or heads % 8 or channels % heads:
+            raise ConfigurationError(
+                f"VisTR's mask head has groups of 8 down to channels / 16: got {channels} channels and {heads} heads,"
+                " give multiples of 128 and of 8"
+            )
         self.feature_channels = feature_channels
         self.heads = heads
         self.chunk = chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -54,26 +55,47 @@ class Piece:
     probabilities: Tensor
 
 
+class Lost(NamedTuple):
+    """A track that the last windows did not have, as it was when last seen.
+
+    Attributes:
+        track: its number.
+        end: number of the frame after the last.
+        mask: `(1, h * w)`, soft.
+        probabilities: `(1, n')`.
+    """
+
+    track: int
+    end: int
+    mask: Tensor
+    probabilities: Tensor
+
+
 class Linker:
-    """Joins windows to tracks, holding nothing but the last window's instances.
+    """Joins windows to tracks, holding nothing but the last window's instances and one mask of each lost track.
 
     Instances of a new window and tracks of the one before are assigned one to one so that the sum of their similarities
     in the shared frames is largest: the soft IoU of their masks, plus the agreement of their class probabilities.
-    Instances without a track begin a new one. A track without an instance is closed: the same object, found again in a
-    later window, is a new track, and so is one that was hidden in all shared frames. In shared frames, mask logits
-    and probabilities are averaged; a frame weighs the less the nearer it is to its window's edge, where the network
-    has seen only what comes before or after.
+    A track without an instance is lost; for `patience` frames, an instance without a track may take it up again, if its
+    first mask overlaps with the track's last one and is of its class. Other instances begin new tracks. In shared
+    frames, mask logits and probabilities are averaged; a frame weighs the less the nearer it is to its window's edge,
+    where the network has seen only what comes before or after.
 
     Args:
         scoring: decides in which frames an instance is visible; elsewhere its mask does not count.
         least_iou: below it, masks in the shared frames are of different objects.
         class_weight: of the agreement, against 1 for the masks.
+        patience: frames after which a lost track is given up.
     """
 
-    def __init__(self, scoring: Scoring, *, least_iou: float = 0.1, class_weight: float = 0.5) -> None:
+    def __init__(
+        self, scoring: Scoring, *, least_iou: float = 0.1, class_weight: float = 0.5, patience: int = 0
+    ) -> None:
         self.scoring = scoring
         self.least_iou = least_iou
         self.class_weight = class_weight
+        self.patience = patience
+        self._lost: list[Lost] = []
         self._live: Instances | None = None
         self._weights = torch.empty(0)  # (I, F) of the averages in _live
         self._tracks: list[int] = []  # their numbers, one for each instance of _live
@@ -86,7 +108,8 @@ class Linker:
             window: its instances; it begins and ends no earlier than the one before.
 
         Returns:
-            What is now final: all frames before the window, and all frames of the tracks that it closes.
+            What is now final: all frames before the window, and all frames of the tracks that it does not have. A piece
+            of a track that was lost may begin before the end of its last one: the earlier one's frames then hold.
         """
         frames = window.masks.shape[1]
         ramp = torch.arange(1.0, frames + 1, device=window.masks.device)
@@ -98,13 +121,44 @@ class Linker:
             partners = self._partners(window)
             closed = [row for row in range(len(self._tracks)) if row not in partners.values()]
             pieces += self._pieces(closed, window.start, self._live.end)
+            self._lost += [self._last_seen(row) for row in closed]
             window, weights = self._average(window, weights, partners)
         tracks = [self._tracks[partners[row]] if row in partners else -1 for row in range(len(window.masks))]
+        self._find_again(window, tracks)
         for row, track in enumerate(tracks):
             if track < 0:
                 tracks[row], self._begun = self._begun, self._begun + 1
         self._live, self._weights, self._tracks = window, weights, tracks
         return pieces
+
+    def _last_seen(self, row: int) -> Lost:
+        """A live track as it was in the last frame in which it was visible."""
+        assert self._live is not None
+        probabilities = self._live.probabilities[row]
+        visible = self.scoring.visible(probabilities).nonzero().flatten()
+        last = int(visible[-1]) if len(visible) else len(probabilities) - 1
+        mask = self._live.masks[row, last].sigmoid().flatten()
+        mean = probabilities[visible].mean(0) if len(visible) else probabilities.mean(0)
+        return Lost(self._tracks[row], self._live.start + last + 1, mask[None], mean[None])
+
+    def _find_again(self, window: Instances, tracks: list[int]) -> None:
+        """Give lost tracks to instances that have none, in place, and forget those that were lost too long ago."""
+        self._lost = [lost for lost in self._lost if window.start - lost.end < self.patience]
+        rows = [row for row, track in enumerate(tracks) if track < 0]
+        if not rows or not self._lost:
+            return
+        visible = self.scoring.visible(window.probabilities[rows])
+        first = visible.int().argmax(1)
+        masks = torch.stack([window.masks[row, frame] for row, frame in zip(rows, first.tolist(), strict=True)])
+        iou = jaccard(masks.sigmoid().flatten(1), torch.cat([lost.mask for lost in self._lost]))
+        before = torch.cat([lost.probabilities for lost in self._lost])
+        agreement = jaccard(window.probabilities[rows].mean(1), before)
+        similarity = torch.where(iou >= self.least_iou, iou + self.class_weight * agreement, 0.0).cpu()
+        pairs = zip(*linear_sum_assignment(similarity.numpy(), maximize=True), strict=True)
+        found = {int(row): int(column) for row, column in pairs if similarity[row, column] > 0}
+        for row, column in found.items():
+            tracks[rows[row]] = self._lost[column].track
+        self._lost = [lost for column, lost in enumerate(self._lost) if column not in found.values()]
 
     def finish(self) -> list[Piece]:
         """All that is left, after the last window."""

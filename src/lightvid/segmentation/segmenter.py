@@ -46,6 +46,8 @@ class VideoSegmenter:
         shortest: size of frames' shorter side for the network, in pixels.
         longest: bound of the longer side.
         any_length: whether the network takes fewer frames than `frames`; otherwise a shorter video is extended.
+        patience: frames for which a track that windows have lost may be found again; as many as a window has if not
+            given.
         tracks_per_video: most results, the best ones.
         score_threshold: least score of a query in a window and of a result. 0.01 if not given, for softmax 0.
         mask_threshold: probability that a pixel of a mask exceeds.
@@ -69,6 +71,7 @@ class VideoSegmenter:
         shortest: int,
         longest: int | None = None,
         any_length: bool = False,
+        patience: int | None = None,
         tracks_per_video: int = 100,
         score_threshold: float | None = None,
         mask_threshold: float = 0.5,
@@ -89,6 +92,7 @@ class VideoSegmenter:
         self.shortest = shortest
         self.longest = longest
         self.any_length = any_length
+        self.patience = frames if patience is None else patience
         self.tracks_per_video = tracks_per_video
         self.score_threshold = (0.0 if published else 0.01) if score_threshold is None else score_threshold
         self.mask_threshold = math.log(mask_threshold / (1 - mask_threshold))
@@ -164,7 +168,7 @@ class VideoSegmenter:
     ) -> list[TrackResult]:
         if length < 1:
             raise DataError(f"video {video_id}: it has no frames")
-        linker, tracks = Linker(self.scoring), dict[int, Track]()
+        linker, tracks = Linker(self.scoring, patience=self.patience), dict[int, Track]()
         extent = (1.0, 1.0)
         for window, frames in clips:
             extent = self._extent(*frames.shape[-2:])
@@ -219,8 +223,8 @@ class VideoSegmenter:
     ) -> None:
         for piece in pieces:
             track = tracks.setdefault(piece.track, Track(piece.start))
-            track.masks += encode_masks(piece.masks, size, self.mask_threshold, extent=extent)
-            track.probabilities.append(piece.probabilities.to("cpu", copy=True))  # not a view of the window
+            masks = encode_masks(piece.masks, size, self.mask_threshold, extent=extent)
+            track.append(piece.start, masks, piece.probabilities.to("cpu", copy=True))  # not a view of the window
 
 
 def _sliding(windows: list[range], prepare: Callable[[Sequence[int]], Tensor]) -> Iterator[tuple[range, Tensor]]:

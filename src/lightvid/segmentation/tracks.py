@@ -36,6 +36,21 @@ class Track:
     masks: list[RLE | None] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
 
+    def append(self, start: int, masks: list[RLE | None], probabilities: Tensor) -> None:
+        """Go on with frames from `start` on: those that the track has already are left out, a gap is filled with None.
+
+        Args:
+            start: number of the first frame.
+            masks: of the frames.
+            probabilities: `(F, n')`.
+        """
+        missing = start - (self.start + len(self.masks))
+        if missing > 0:
+            masks = [*[None] * missing, *masks]
+            probabilities = torch.cat([probabilities.new_zeros(missing, probabilities.shape[1]), probabilities])
+        self.masks += masks[max(0, -missing) :]
+        self.probabilities.append(probabilities[max(0, -missing) :])
+
 
 def track_results(
     tracks: Iterable[Track],

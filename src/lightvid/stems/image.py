@@ -114,7 +114,8 @@ def _pretrained(model: str) -> nn.Module:
     try:
         configuration = AutoConfig.from_pretrained(model)
         stages = [name for name in configuration.stage_names if name != "stem"]
-        backbone = MODEL_FOR_BACKBONE_MAPPING[type(configuration)]  # AutoBackbone asks the hub first, also for folders
+        # AutoBackbone.from_pretrained would ask the hub even for a folder
+        backbone: Any = MODEL_FOR_BACKBONE_MAPPING[type(configuration)]
         return backbone.from_pretrained(model, out_features=stages, dtype=torch.float32)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -150,8 +151,9 @@ def freeze(body: nn.Module, parts: int) -> None:
     if parts < 0:
         body.requires_grad_(False)
         return
-    embedder = getattr(body, "embedder", None) or getattr(body, "embeddings", None)
-    encoder = getattr(body, "encoder", None)
+    base: nn.Module = getattr(body, "base_model", body)  # some backbones hold their layers one level deeper
+    embedder = getattr(base, "embedder", None) or getattr(base, "embeddings", None)
+    encoder = getattr(base, "encoder", None)
     stages = getattr(encoder, "stages", None) or getattr(encoder, "layers", None) or []
     for part in [embedder, *stages][:parts]:
         if part is not None:

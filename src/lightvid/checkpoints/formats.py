@@ -1,0 +1,53 @@
+"""The published checkpoints by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from torch import nn
+
+from lightvid.checkpoints import dstt, fuseformer, sttn, t_patchgan, vistr
+from lightvid.checkpoints.detr import vistr_names
+from lightvid.checkpoints.reading import Tensors
+from lightvid.networks import deformable_vistr
+
+Task = Literal["inpaint", "vis"]
+Role = Literal["network", "discriminator"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a file becomes a network.
+
+    Attributes:
+        create: the network for a file's tensors, with options; it is not filled.
+        names: name in the file -> name in the network.
+        convert: brings the file's tensors to the names, and into the parts, that `create` and `names` know.
+        task: that trains such networks. A file for "vis" may be the start for other data, so what it has in another
+            shape is left out and reported.
+        role: the network's part in that task.
+    """
+
+    create: Callable[..., nn.Module]
+    names: Callable[[Any], dict[str, str]]
+    convert: Callable[[Tensors], Tensors] = dict
+    task: Task = "inpaint"
+    role: Role = "network"
+
+
+def _segmenter(**options: Any) -> Format:
+    return Format(partial(vistr.create, **options), vistr.names, vistr_names, task="vis")
+
+
+FORMATS = {
+    "deformable_vistr_r50": _segmenter(preset=deformable_vistr),
+    "dstt": Format(dstt.create, dstt.names),
+    "fuseformer": Format(fuseformer.create, fuseformer.names),
+    "sttn": Format(sttn.create, sttn.names),
+    "t_patchgan": Format(t_patchgan.create, t_patchgan.names, role="discriminator"),
+    "vistr_r50": _segmenter(),
+    "vistr_r101": _segmenter(default_model="resnet101"),
+}

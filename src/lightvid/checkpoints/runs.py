@@ -1,0 +1,82 @@
+"""Networks from the checkpoints that this project's runs write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightvid.checkpoints.building import build
+from lightvid.checkpoints.categories import describe
+from lightvid.checkpoints.formats import Role, Task
+from lightvid.checkpoints.reading import Tensors
+from lightvid.checkpoints.report import CheckpointReport, fill
+from lightvid.errors import CheckpointError
+from lightvid.networks import InstanceSegmenter
+
+# The configuration, and the data's `[[id, name], ...]` that runs with task=vis add.
+CONFIGURATION = "lightvid_config"
+CATEGORIES = "categories"
+
+
+def load_run(content: Mapping[str, Any], label: str, *, task: Task, role: Role) -> tuple[nn.Module, CheckpointReport]:
+    """The network that a run's configuration describes, filled, an averaged one preferred.
+
+    Args:
+        content: of the checkpoint.
+        label: what to call it in messages.
+        task: that the run should have trained.
+        role: the part of it.
+
+    Raises:
+        CheckpointError: of another task, without such a part, or not as a run writes it.
+    """
+    if (trained := "vis" if CATEGORIES in content else "inpaint") != task:
+        names = "vis" if trained == "vis" else "sttn (or another generator's name) or t_patchgan"
+        raise CheckpointError(f"{label}: a checkpoint of a run with task={trained}: load it as {names}")
+    try:
+        arguments = content[CONFIGURATION]["task"]["init_args"]
+        tree, state = arguments[role], content["state_dict"]
+    except (KeyError, TypeError):
+        tree = state = None
+    if not isinstance(tree, Mapping) or not isinstance(state, Mapping):
+        raise CheckpointError(f"{label}: a checkpoint of a run, but it describes no {role}")
+    network = build(_without_weights(tree))
+    if task == "vis":
+        _prepare_segmenter(network, arguments, content[CATEGORIES], label)
+    averaged = _below(state, f"{role}_ema.module.")
+    return network, fill(network, averaged or _below(state, f"{role}."), label)
+
+
+def _prepare_segmenter(network: nn.Module, arguments: Mapping[str, Any], categories: Any, label: str) -> None:
+    """Make the class heads of the run's data, and let the network say what it was trained for."""
+    try:
+        pairs = [(int(number), str(name)) for number, name in categories]
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{label}: its categories are no list of id and name") from None
+    if not isinstance(network, InstanceSegmenter):
+        raise CheckpointError(f"{label}: has categories, but its network is no InstanceSegmenter")
+    network.set_classes(len(pairs))
+    describe(
+        network,
+        pairs,
+        frames=arguments.get("window", 36),  # the defaults are those of `InstanceSegmentation`
+        shortest=arguments.get("shortest", 300),
+        longest=arguments.get("longest", 540),
+        overlap=arguments.get("overlap"),
+    )
+
+
+def _without_weights(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree without the file that its stem started from: the checkpoint holds the stem, and the file may be gone."""
+    arguments = dict(tree.get("init_args") or {})
+    stem = arguments.get("stem")
+    if isinstance(stem, Mapping) and "weights" in (stem.get("init_args") or {}):
+        given = {name: value for name, value in stem["init_args"].items() if name != "weights"}
+        arguments["stem"] = {**stem, "init_args": given}
+    return {**tree, "init_args": arguments}
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
