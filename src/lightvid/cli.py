@@ -25,6 +25,7 @@ commands:
 
 commands on files (each with --help):
   segment       find and track the instances of a video: lightvid segment VIDEO_OR_FOLDER -o OUT
+  segment-vis   results and submission of a YouTube-VIS split: lightvid segment-vis valid.json -o OUT
   evaluate-vis  YouTube-VIS AP of a results file: lightvid evaluate-vis GT.json RESULTS.json
   check-data    say what is in a dataset's folder, and what is wrong: lightvid check-data PATH
   split-vis     split a YouTube-VIS training file for local validation: lightvid split-vis ROOT
@@ -79,6 +80,7 @@ def _command(name: str) -> Callable[[list[str]], None]:
     # Modules with a function `run`; imported only when they are asked for.
     on_files = {
         "segment": "lightvid.segment_command",
+        "segment-vis": "lightvid.segment_dataset_command",
         "evaluate-vis": "lightvid.evaluation_vis",
         "check-data": "lightvid.datamodules.checking",
         "split-vis": "lightvid.datamodules.splitting",

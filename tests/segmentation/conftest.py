@@ -63,3 +63,23 @@ def paint():
         return frames
 
     return paint
+
+
+@pytest.fixture
+def loaded(monkeypatch, colour_network):
+    """What was loaded, by the loader that stands in for the real one."""
+    calls = []
+
+    def load(name, source):
+        network = colour_network()
+        network.classification = "sigmoid"
+        network.frames = 6
+        network.overlap = None
+        network.category_names = ["ball", "dog", "person"]
+        network.category_ids = [3, 5, 8]
+        network.input_size = {"shortest": 48, "longest": 100}
+        calls.append((name, str(source), network))
+        return network
+
+    monkeypatch.setattr("lightvid.checkpoints.load", load)
+    return calls

@@ -15,26 +15,6 @@ NAMES = ["ball", "dog", "person"]
 
 
 @pytest.fixture
-def loaded(monkeypatch, colour_network):
-    """What was loaded, by the loader that stands in for the real one."""
-    calls = []
-
-    def load(name, source):
-        network = colour_network()
-        network.classification = "sigmoid"
-        network.frames = 6
-        network.overlap = None
-        network.category_names = NAMES
-        network.category_ids = [3, 5, 8]
-        network.input_size = {"shortest": 48, "longest": 100}
-        calls.append((name, str(source), network))
-        return network
-
-    monkeypatch.setattr("lightvid.checkpoints.load", load)
-    return calls
-
-
-@pytest.fixture
 def clip(tmp_path, paint):
     frames = paint(14, {0: lambda t: (4, 2 * t), 1: lambda t: (28, 60 - 2 * t) if t < 9 else None})
     write_video(tmp_path / "clip.mp4", frames, 12.5)
