@@ -80,22 +80,25 @@ def _transformer(network: InstanceSegmenter, tokens: Tensor) -> Callable[[], Ten
 
 
 def _networks(lengths: tuple[int, ...]) -> Table:
-    table = Table(title=f"Whole networks with ResNet-50, {WIDTH}x{HEIGHT}, 10 instances, one clip, float32")
-    for column in ("attention", "frames", "GFLOP", "GFLOP a frame", "of the mask head"):
+    table = Table(title=f"Whole networks with ResNet-50, {WIDTH}x{HEIGHT}, 10 instances, one clip: GFLOP")
+    for column in ("frames", "stem", "mask head", *(f"{name} transformer" for name in NETWORKS), *NETWORKS):
         table.add_column(column, justify="right")
-    for name, make in NETWORKS.items():
-        for frames in lengths:
-            with torch.device("meta"):
+    for frames in lengths:
+        costs = []
+        for make in NETWORKS.values():
+            with torch.device("meta"), torch.no_grad():
                 network = make(frames=frames, dropout=0.0)
-                clip = torch.rand(1, frames, 3, HEIGHT, WIDTH)
-            with torch.no_grad():
-                cost = flops(lambda: network(clip)) / 1e9  # noqa: B023
-                tokens, features, _ = network.stem(clip)
-                queries, boxes = torch.rand(1, frames, 10, CHANNELS), torch.rand(1, frames, 10, 4)
-                given = (queries.to("meta"), boxes.to("meta"), tokens, features, None)
-                masks = flops(lambda: network.mask_head(*given)) / 1e9  # noqa: B023
-            table.add_row(name, str(frames), f"{cost:.0f}", f"{cost / frames:.1f}", f"{masks / cost:.0%}")
-        table.add_section()
+                tokens = torch.rand(1, frames, *GRID, CHANNELS)
+                costs.append(flops(_transformer(network, tokens)) / 1e9)
+        with torch.device("meta"), torch.no_grad():  # the same in both
+            clip, queries, boxes = (
+                torch.rand(1, frames, *shape) for shape in ((3, HEIGHT, WIDTH), (10, CHANNELS), (10, 4))
+            )
+            stem = flops(lambda: network.stem(clip)) / 1e9  # noqa: B023
+            tokens, features, _ = network.stem(clip)
+            masks = flops(lambda: network.mask_head(queries, boxes, tokens, features, None)) / 1e9  # noqa: B023
+        numbers = (stem, masks, *costs, *(cost + stem + masks for cost in costs))
+        table.add_row(str(frames), *(f"{number:.0f}" for number in numbers))
     return table
 
 
