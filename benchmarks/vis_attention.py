@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,13 +22,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from lightvid.annotations import InstanceTargets
 from lightvid.attention import Memory
+from lightvid.losses import VisTRLoss
 from lightvid.networks import InstanceSegmenter, deformable_vistr, vistr
 from lightvid.profiling import flops, peak_bytes, saved_bytes
 
 HEIGHT, WIDTH = 300, 533
 GRID = (10, 17)
 CHANNELS = 384
+TRACKS = 10
 NETWORKS: dict[str, Callable[..., InstanceSegmenter]] = {"full": vistr, "deformable": deformable_vistr}
 MIB, GIB = 2**20, 2**30
 
@@ -103,7 +107,7 @@ def _networks(lengths: tuple[int, ...]) -> Table:
 
 
 def _times(frames: int) -> Table:
-    """Seconds and memory on the GPU, in float32 and bfloat16."""
+    """Seconds and memory on the GPU, in float32 and bfloat16; a step is forward, VisTR's loss, backward and AdamW."""
     device = torch.device("cuda")
     table = Table(title=f"{torch.cuda.get_device_name(device)}, T={frames}, {WIDTH}x{HEIGHT}")
     for column in ("attention", "precision", "step ms", "step peak GiB", "inference frames/s"):
@@ -113,21 +117,40 @@ def _times(frames: int) -> Table:
             network = make(frames=frames).to(device)
             clip = torch.rand(1, frames, 3, HEIGHT, WIDTH, device=device)
 
-            def step() -> None:
-                with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):  # noqa: B023
-                    network(clip).masks.float().sum().backward()  # noqa: B023
-
             def infer() -> None:
                 with torch.inference_mode(), torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):  # noqa: B023
                     network(clip)  # noqa: B023
 
             torch.cuda.reset_peak_memory_stats(device)
-            seconds = _seconds(step)
+            seconds = _seconds(_training_step(network, clip, dtype))
             peak = torch.cuda.max_memory_allocated(device) / GIB
             network.eval()
             rate = frames / _seconds(infer)
             table.add_row(name, str(dtype).removeprefix("torch."), f"{seconds * 1e3:.0f}", f"{peak:.2f}", f"{rate:.1f}")
     return table
+
+
+def _training_step(network: InstanceSegmenter, clip: Tensor, dtype: torch.dtype) -> Callable[[], None]:
+    """A step of AdamW with VisTR's loss on a clip `(1, T, 3, H, W)` of ten random tracks."""
+    device, (frames, height, width) = clip.device, (clip.shape[1], *clip.shape[3:])
+    size = 0.1 + 0.3 * torch.rand(TRACKS, frames, 2, device=device)
+    boxes = torch.cat([size / 2 + (1 - size) * torch.rand_like(size), size], -1)
+    columns, rows = torch.arange(width, device=device) / width, torch.arange(height, device=device) / height
+    across = (columns - boxes[..., :1]).abs() < boxes[..., 2:3] / 2
+    down = (rows - boxes[..., 1:2]).abs() < boxes[..., 3:] / 2
+    masks = down.unsqueeze(-1) & across.unsqueeze(-2)
+    classes = torch.randint(network.decoder.classes or 1, (TRACKS,), device=device)
+    targets = [InstanceTargets(classes, boxes, torch.ones_like(masks[..., 0, 0]), masks)]
+    loss, optimizer = VisTRLoss(), torch.optim.AdamW(network.parameters(), lr=1e-4)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            output = network(clip)
+        loss.total(loss(output, targets)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
 def _seconds(call: Callable[[], None]) -> float:
@@ -143,26 +166,42 @@ def _seconds(call: Callable[[], None]) -> float:
 
 
 def _curves(out: Path, steps: int | None) -> Table:
-    """Train both in turn, each in a process of its own, and read their validations."""
-    table = Table(title="Sample data, same steps: AP and AP50 over steps and seconds of training, validation excluded")
+    """Train both at the same time, each with half of the cores, and read their validations."""
+    threads = max(1, (os.cpu_count() or 1) // len(NETWORKS))
+    title = (
+        f"Sample data, same steps, {threads} thread(s) each: AP over steps and seconds of training without validation"
+    )
+    table = Table(title=title)
     for column in ("attention", "step", "seconds", "AP", "AP50"):
         table.add_column(column, justify="right")
+    runs = {}
     for name in NETWORKS:
         folder = out / f"{name}-{int(time.time())}"
         command = [sys.executable, "-m", "lightvid", "train", "task=vis", f"backbone={name}", f"run_dir={folder}"]
         if steps is not None:
             command += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={max(1, steps // 4)}"]
-        subprocess.run(command, check=True)
-        with (folder / "metrics.csv").open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        seconds = "0"
-        for row in rows[:-1]:  # the last is that of the best checkpoint, measured again
-            seconds = row["train/seconds"] or seconds
-            if row["val/AP"]:
-                values = (f"{float(row[f'val/{metric}']):.3f}" for metric in ("AP", "AP50"))
-                table.add_row(name, str(int(row["step"]) + 1), f"{float(seconds):.0f}", *values)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        runs[name] = (folder, subprocess.Popen([*command, "callbacks.progress=null"], env=environment))
+    for name, (folder, process) in runs.items():
+        if process.wait():
+            sys.exit(f"the run in {folder} failed")
+        for step, seconds, *scores in _validations(folder / "metrics.csv"):
+            table.add_row(name, str(step), f"{seconds:.0f}", *(f"{score:.3f}" for score in scores))
         table.add_section()
     return table
+
+
+def _validations(file: Path) -> Iterator[tuple[int, float, float, float]]:
+    """Step, seconds of training, AP and AP50 of every validation during training."""
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    seconds, seen = 0.0, set[int]()
+    for row in rows:
+        seconds = float(row["train/seconds"] or seconds)
+        step = int(row["step"]) + 1
+        if row["val/AP"] and not {step, step - 1} & seen:  # at the end the best checkpoint is measured again
+            seen.add(step)
+            yield step, seconds, float(row["val/AP"]), float(row["val/AP50"])
 
 
 if __name__ == "__main__":

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as coco
-
+from lightvid.annotations.rle import RLE, measure, to_rle, unfilled
 from lightvid.annotations.rle import decode as decode_mask
-from lightvid.annotations.rle import to_rle
 from lightvid.annotations.youtube_vis import VideoEntry, find_images, list_annotation_files, read_json
-from lightvid.annotations.youtube_vis_layout import FOLDER_NAMES
+from lightvid.annotations.youtube_vis_layout import FOLDER_NAMES, dataset_folder
 from lightvid.annotations.youtube_vis_problems import structural_problems
 from lightvid.errors import DataError
 from lightvid.video.reading import FrameFolder
@@ -36,10 +34,7 @@ def check_youtube_vis(root: Path, *, decode: bool) -> Report:
 
 def check_annotation_file(file: Path, *, decode: bool) -> Report:
     """Check one annotation file; its frames are looked for in its folder and in the one that holds it."""
-    names = ("JPEGImages", *(name for names in FOLDER_NAMES.values() for name in names))
-    folders = (file.parent, file.parent.parent)
-    root = next((folder for folder in folders if any((folder / name).is_dir() for name in names)), file.parent)
-    check = _Check(Report("YouTube-VIS annotation file", file), root, decode)
+    check = _Check(Report("YouTube-VIS annotation file", file), dataset_folder(file), decode)
     check.check_file(file.stem, file)
     return check.report
 
@@ -140,21 +135,32 @@ def _track_problems(track: Mapping[str, Any], entry: VideoEntry, decode: bool) -
         yield f"of {size} pixels, its video of {entry.width}x{entry.height}"
     if not any(masks):
         yield "never visible"
+    yield from _mask_problems(masks, entry, decode)
+
+
+def _mask_problems(masks: Sequence[Any], entry: VideoEntry, decode: bool) -> Iterator[str]:
+    height, width = entry.height, entry.width
+    readable: dict[int, RLE] = {}
     for frame, mask in enumerate(masks):
-        if mask and (problem := _mask_problem(mask, entry, decode)):
-            yield f"frame {frame}: {problem}"
-
-
-def _mask_problem(mask: Any, entry: VideoEntry, decode: bool) -> str | None:
-    try:
-        rle = to_rle(mask, entry.height, entry.width, "mask")
-        if decode:
-            decode_mask(mask, entry.height, entry.width, "mask")
-    except (DataError, ValueError) as error:
-        return str(error).removeprefix("mask: ")
-    if rle["size"] != [entry.height, entry.width]:
-        return f"a mask of {rle['size'][1]}x{rle['size'][0]} for frames of {entry.width}x{entry.height}"
-    return None if coco.area(rle) else "an empty mask (null says that there is none)"
+        try:
+            rle = to_rle(mask, height, width, f"frame {frame}") if mask else None
+        except DataError as error:
+            yield str(error)
+            continue
+        if rle is not None and rle["size"] != [height, width]:
+            yield f"frame {frame}: a mask of {rle['size'][1]}x{rle['size'][0]} for frames of {width}x{height}"
+        elif rle is not None:
+            readable[frame] = rle
+    for (frame, rle), area in zip(readable.items(), measure(list(readable.values())), strict=True):
+        if area is None:
+            yield f"frame {frame}: {unfilled(height, width)}"
+        elif area == 0:
+            yield f"frame {frame}: an empty mask (null says that there is none)"
+        elif decode:
+            try:
+                decode_mask(rle, height, width, f"frame {frame}")
+            except DataError as error:
+                yield str(error)
 
 
 def _video_problems(images: Path, entry: VideoEntry, decode: bool) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Clips with instances: bytes from the workers, floats once they are on the device."""
+"""Clips with instances: bytes from the workers; training clips become floats once they are on the device."""
 
 from __future__ import annotations
 
@@ -36,17 +36,15 @@ class VideoTruth(NamedTuple):
 
 
 class InstanceBatch(NamedTuple):
-    """Clips with instances, as tasks see them.
+    """Training clips with instances, as tasks see them; of whole videos they see an `InstanceByteBatch`.
 
     Attributes:
         frames: `(B, T, 3, H, W)` float32 RGB, normalised with ImageNet's mean and deviation; 0 in the padding.
         padding: `(B, T, H, W)` bool, True = padding, at the right and the bottom.
-        targets: of each clip; in validation without any track.
+        targets: of each clip.
         names: of the videos.
         files: of each clip, its path and frames, for messages.
-        skipped: one line for each clip that could not be read and was replaced by another draw or, in validation,
-            left out.
-        truth: of each video in validation; empty in training.
+        skipped: one line for each clip that could not be read and was replaced by another draw.
     """
 
     frames: Tensor
@@ -55,16 +53,18 @@ class InstanceBatch(NamedTuple):
     names: list[str]
     files: list[str]
     skipped: list[str]
-    truth: list[VideoTruth]
 
 
 class InstanceByteBatch(NamedTuple):
-    """The same clips as the loaders give them.
+    """Clips with instances as the loaders give them, and whole videos also as tasks see them, on the CPU.
 
     Attributes:
-        frames: `(B, T, H, W, 3)` uint8 RGB.
+        frames: `(B, T, H, W, 3)` uint8 RGB; 0 in the padding, which is at the right and the bottom.
         sizes: `(B, 2)` int64, height and width of each clip without its padding.
-        targets: see `InstanceBatch`, as for all that follow.
+        targets: of each clip; in validation without any track.
+        names: see `InstanceBatch`, as for `files`.
+        skipped: likewise; in validation, clips that could not be read are left out.
+        truth: of each video in validation; empty in training.
     """
 
     frames: Tensor
@@ -83,7 +83,7 @@ class InstanceByteBatch(NamedTuple):
         heights, widths = (side.view(batch, 1, 1, 1) for side in self.sizes.unbind(1))
         padding = ((rows >= heights) | (columns >= widths)).expand(batch, length, height, width)
         frames = normalise(self.frames).masked_fill_(padding.unsqueeze(2), 0)
-        return InstanceBatch(frames, padding.contiguous(), *self[2:])
+        return InstanceBatch(frames, padding.contiguous(), self.targets, self.names, self.files, self.skipped)
 
 
 class InstanceClip(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightvid.annotations.youtube_vis import find_annotations, read_annotations, read_json
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 
 from .arguments import Parser
 
@@ -25,8 +25,8 @@ def run(arguments: list[str]) -> None:
     """Split the training file of a folder, or a given file, and write both parts.
 
     Raises:
-        ConfigurationError: wrong arguments.
-        DataError: no such file, or it has no tracks.
+        ConfigurationError: wrong arguments, or a folder that cannot be written to.
+        DataError: no such file, it has no tracks, or one of the parts would be empty.
     """
     options = _parse(arguments)
     source = Path(options.path).expanduser()
@@ -39,14 +39,11 @@ def run(arguments: list[str]) -> None:
     for track in annotations.tracks:
         categories[track.video_id].add(track.category_id)
     chosen = choose_validation(categories, fraction=options.fraction, seed=options.seed)
+    if not chosen:
+        only = "it has one video" if len(categories) == 1 else "each of its videos is the only one of a category"
+        raise DataError(f"{file}: cannot be split, {only}: no video is left for validation")
     target = Path(options.out).expanduser() if options.out else folder / SPLIT_FOLDER
-    target.mkdir(parents=True, exist_ok=True)
-    content = read_json(file)
-    training = set(categories) - chosen
-    for name, videos in ((TRAINING_SPLIT, training), (VALIDATION_SPLIT, chosen)):
-        part = _part(content, videos)
-        (target / name).write_text(json.dumps(part))
-        print(f"{target / name}: {len(part['videos'])} videos, {len(part['annotations'])} tracks")
+    _write_parts(target, read_json(file), set(categories) - chosen, chosen)
     names = {category.id: category.name for category in annotations.categories}
     if alone := missing_categories(categories, chosen):
         print(f"in one part only: {', '.join(names[category] for category in sorted(alone))}")
@@ -123,6 +120,18 @@ def _count_videos(categories: Mapping[int, set[int]]) -> dict[int, int]:
 
 def _single(categories: Mapping[int, set[int]]) -> set[int]:
     return {category for category, count in _count_videos(categories).items() if count < 2}
+
+
+def _write_parts(target: Path, content: dict[str, Any], training: set[int], validation: set[int]) -> None:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, videos in ((TRAINING_SPLIT, training), (VALIDATION_SPLIT, validation)):
+            part = _part(content, videos)
+            (target / name).write_text(json.dumps(part))
+            print(f"{target / name}: {len(part['videos'])} videos, {len(part['annotations'])} tracks")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigurationError(f"{target}: no folder that can be written to ({reason}), give --out FOLDER") from None
 
 
 def _part(content: dict[str, Any], videos: set[int]) -> dict[str, Any]:

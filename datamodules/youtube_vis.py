@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import torch
+
 from lightvid.annotations.youtube_vis import (
     Annotations,
     Category,
@@ -19,7 +21,7 @@ from lightvid.video.reading import FrameFolder
 from .augmentations import CleanAugmentation, InstanceAugmentation, PublishedAugmentation
 from .base import ClipDataModule, check_choice, check_least
 from .dataset import OnError
-from .instance_batch import CollateInstances
+from .instance_batch import CollateInstances, InstanceByteBatch
 from .instance_clips import InstanceClips, InstanceVideo, WholeVideos
 from .instance_files import check_same_categories, choose_training, choose_validation
 from .instance_transforms import InstanceTransform
@@ -31,7 +33,7 @@ Augmentation = Literal["clean", "published", "none"]
 
 
 class YouTubeVISDataModule(ClipDataModule):
-    """Clips with instances: tasks get `InstanceBatch`, the loaders alone give `InstanceByteBatch`.
+    """Clips with instances: tasks get `InstanceBatch` in training, and `InstanceByteBatch`, on the CPU, in validation.
 
     Reads the layouts of the archives of YouTube-VIS 2019, 2021 and 2022 and of OVIS, and those of VisTR and VNext. The
     benchmarks' validation files have no tracks; with such a file, training and validation use the local split that
@@ -157,6 +159,14 @@ class YouTubeVISDataModule(ClipDataModule):
             training = choose_training(self.root, self.annotations, is_local=is_local)
             check_same_categories(training, validation)
             self._train = self._make_clips(training)
+
+    def transfer_batch_to_device(self, batch: InstanceByteBatch, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave whole videos on the CPU: `VideoSegmenter` takes one window at a time from them."""
+        return batch if batch.truth else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: InstanceByteBatch, dataloader_idx: int) -> Any:
+        """Turn the bytes of training clips into floats; whole videos stay bytes."""
+        return batch if batch.truth else super().on_after_batch_transfer(batch, dataloader_idx)
 
     def _make_clips(self, training: Annotations) -> InstanceClips:
         videos = [video for video in self._open("training", training) if _is_learnable(video)]

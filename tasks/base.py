@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -98,9 +99,11 @@ class Task(pl.LightningModule):
         Raises:
             NonFiniteLossError: with `on_nonfinite="raise"`.
         """
-        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        if self.trainer.strategy.reduce_boolean_decision(not bad, all=True):
+        values = torch.stack([loss.detach().float() for loss in losses.values()])
+        is_finite = bool(values.isfinite().all())  # asked once: each question waits for the device
+        if self.trainer.strategy.reduce_boolean_decision(is_finite, all=True):
             return True
+        bad = [name for name, value in zip(losses, values.tolist(), strict=True) if not math.isfinite(value)]
         which = f"loss {', '.join(bad) or 'of another process'}"
         message = f"step {self.trainer.global_step}: {which} is not finite for {', '.join(batch.files)}"
         if self.on_nonfinite == "raise":
@@ -108,6 +111,10 @@ class Task(pl.LightningModule):
         self.skipped_steps += 1
         self.print(f"{message}: step left out ({self.skipped_steps} so far)")
         self.log("skipped_steps", float(self.skipped_steps))
+        if self.is_last_of_step():  # the other batches of this step must not add to the next one
+            optimizers = self.optimizers()
+            for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+                optimizer.zero_grad()
         return False
 
     def on_validation_model_zero_grad(self) -> None:

@@ -7,9 +7,11 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -23,7 +25,6 @@ from torch import Tensor
 from lightvid.annotations.rle import decode
 from lightvid.video.drawing import picture_strip, write_png
 from lightvid.video.overlays import draw_tracks
-from lightvid.video.preparation import denormalise, resize_bilinear
 from lightvid.video.writing import VideoWriter
 
 
@@ -164,8 +165,13 @@ class SaveConfiguration(Callback):
         }
 
 
+Shown = dict[str, NDArray[np.uint8]]
+
+
 class Pictures(Callback, ABC):
     """At each validation, save a picture and a video of the first clips, also to W&B.
+
+    A clip is drawn frame by frame, straight into the video; only the frames of the picture are kept.
 
     Args:
         folder: where `pictures/` and `videos/` go.
@@ -179,11 +185,11 @@ class Pictures(Callback, ABC):
         self.clips = clips
         self.frames = frames
         self.fps = fps
-        self._shown: list[dict[str, NDArray[np.uint8]]] = []
+        self._forget()
 
     @abstractmethod
-    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """For each clip of a batch, what is shown below each other: caption -> `(T, H, W, 3)` RGB."""
+    def shown(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[tuple[int, Iterator[Shown]]]:
+        """For each clip of a batch its length and, frame by frame, caption -> `(H, W, 3)` RGB, all of one size."""
 
     def on_validation_batch_end(
         self,
@@ -194,90 +200,149 @@ class Pictures(Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first clips."""
-        if trainer.is_global_zero and not trainer.sanity_checking and len(self._shown) < self.clips:
-            self._shown += itertools.islice(self.rows(pl_module, outputs, batch), self.clips - len(self._shown))
+        """Show the first clips."""
+        if trainer.is_global_zero and not trainer.sanity_checking and self._clips < self.clips:
+            for length, frames in itertools.islice(self.shown(pl_module, outputs, batch), self.clips - self._clips):
+                self._clips += 1
+                self._add(self._video(trainer), length, frames)
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the pictures and hand them to W&B."""
-        if not self._shown:
+        """Write the picture, finish the video and hand both to W&B."""
+        if not self._rows:
             return
-        stem = f"step_{trainer.global_step:07d}" if trainer.state.fn == TrainerFn.FITTING else "final"
-        picture, video = self.folder / "pictures" / f"{stem}.png", self.folder / "videos" / f"{stem}.mp4"
-        rows = []
-        for clip in self._shown:
-            length = len(next(iter(clip.values())))
-            chosen = np.linspace(0, length - 1, min(self.frames, length)).round().astype(int)
-            rows += [(caption, frames[chosen]) for caption, frames in clip.items()]
-        write_png(picture, picture_strip(rows))
-        with VideoWriter(video, self.fps) as writer:
-            for clip in self._shown:
-                for frames in zip(*clip.values(), strict=True):
-                    writer.write(_fit(np.concatenate(frames, axis=1), self._shown))
-        self._shown = []
+        picture, video = self._paths(trainer)
+        write_png(picture, picture_strip(self._rows))
+        self._open.close()
+        self._forget()
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_media(logger, picture, video, trainer.fit_loop.total_batch_idx)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave no unfinished video."""
+        self._open.__exit__(type(exception), exception, exception.__traceback__)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._clips = 0
+        self._rows: list[tuple[str, NDArray[np.uint8]]] = []
+        self._size = (0, 0)
+        self._writer: VideoWriter | None = None
+        self._open = ExitStack()
+
+    def _paths(self, trainer: pl.Trainer) -> tuple[Path, Path]:
+        stem = f"step_{trainer.global_step:07d}" if trainer.state.fn == TrainerFn.FITTING else "final"
+        return self.folder / "pictures" / f"{stem}.png", self.folder / "videos" / f"{stem}.mp4"
+
+    def _video(self, trainer: pl.Trainer) -> VideoWriter:
+        if self._writer is None:
+            self._writer = self._open.enter_context(VideoWriter(self._paths(trainer)[1], self.fps))
+        return self._writer
+
+    def _add(self, writer: VideoWriter, length: int, frames: Iterator[Shown]) -> None:
+        """Write a clip to the video, side by side, and keep the rows of the picture."""
+        chosen = set(np.linspace(0, length - 1, min(self.frames, length)).round().astype(int).tolist())
+        kept: dict[str, list[NDArray[np.uint8]]] = {}
+        for number, shown in enumerate(frames):
+            beside = np.concatenate(list(shown.values()), axis=1)
+            if not any(self._size):
+                self._size = beside.shape[0], beside.shape[1]
+            writer.write(_fit(beside, *self._size))
+            if number in chosen:
+                for caption, frame in shown.items():
+                    kept.setdefault(caption, []).append(frame)
+        self._rows += [(caption, np.stack(pictures)) for caption, pictures in kept.items()]
 
 
 class SavePictures(Pictures):
     """Strips and a video of masked, restored and truth; arguments as `Pictures`."""
 
-    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """See `Pictures.rows`."""
+    def shown(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[tuple[int, Iterator[Shown]]]:
+        """See `Pictures.shown`."""
         for truth, mask, restored in zip(batch.frames, batch.masks, outputs["restored"], strict=True):
-            masked = truth * (1 - mask)
-            yield {"masked": _to_bytes(masked), "restored": _to_bytes(restored), "truth": _to_bytes(truth)}
+            yield len(truth), map(_show_restored, truth, mask, restored)
 
 
 class SaveOverlays(Pictures):
     """Strips and a video of the tracks that are found and of the annotated ones; arguments as `Pictures`.
 
+    They are drawn at the size of the network's frames.
+
     Args:
+        video_frames: the most frames of a clip, its first ones, that are shown.
         least_score: tracks below it are not drawn.
     """
 
-    def __init__(self, folder: str, *, clips: int = 3, frames: int = 5, fps: int = 6, least_score: float = 0.3) -> None:
+    def __init__(
+        self,
+        folder: str,
+        *,
+        clips: int = 3,
+        frames: int = 5,
+        fps: int = 6,
+        video_frames: int = 60,
+        least_score: float = 0.3,
+    ) -> None:
         super().__init__(folder, clips=clips, frames=frames, fps=fps)
+        self.video_frames = video_frames
         self.least_score = least_score
 
-    def rows(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        """See `Pictures.rows`."""
+    def shown(self, pl_module: pl.LightningModule, outputs: Any, batch: Any) -> Iterator[tuple[int, Iterator[Shown]]]:
+        """See `Pictures.shown`; the batch is an `InstanceByteBatch`."""
         names = dict(pl_module.categories)  # type: ignore[arg-type]
-        for frames, padding, truth, results in zip(
-            batch.frames, batch.padding, batch.truth, outputs["results"], strict=True
-        ):
-            height, width = (~padding[0]).sum(0).max(), (~padding[0]).sum(1).max()
-            shown = resize_bilinear(denormalise(frames[..., :height, :width]), truth.height, truth.width)
-            found = [track for track in results if track["score"] >= self.least_score]
-            yield {"found": _draw(shown, found, names), "truth": _draw(shown, truth.tracks, names)}
+        clips = zip(batch.frames, batch.sizes.tolist(), batch.truth, outputs["results"], strict=True)
+        for padded, (height, width), truth, results in clips:
+            frames = padded[: self.video_frames, :height, :width].numpy()
+            tracks = {"found": [t for t in results if t["score"] >= self.least_score], "truth": truth.tracks}
+            yield len(frames), _overlays(frames, tracks, (truth.height, truth.width), names)
+
+
+def _overlays(
+    frames: NDArray[np.uint8],
+    tracks: Mapping[str, Sequence[Mapping[str, Any]]],
+    size: tuple[int, int],
+    names: Mapping[int, str],
+) -> Iterator[Shown]:
+    """Frames `(T, H, W, 3)` with the tracks of each caption, whose masks have another size."""
+    for number, frame in enumerate(frames):
+        yield {caption: _draw(frame, number, drawn, size, names) for caption, drawn in tracks.items()}
 
 
 def _draw(
-    frames: NDArray[np.uint8], tracks: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+    frame: NDArray[np.uint8],
+    number: int,
+    tracks: Sequence[Mapping[str, Any]],
+    size: tuple[int, int],
+    names: Mapping[int, str],
 ) -> NDArray[np.uint8]:
-    """Frames `(T, H, W, 3)` with their tracks."""
-    drawn = []
-    for number, frame in enumerate(frames):
-        masks = [
-            None
-            if (mask := track["segmentations"][number]) is None
-            else decode(mask, frame.shape[0], frame.shape[1], "a track")
-            for track in tracks
-        ]
-        scores = [track["score"] for track in tracks] if all("score" in track for track in tracks) else None
-        labels = [names.get(track["category_id"], "?") for track in tracks]
-        drawn.append(draw_tracks(frame, masks, ids=range(len(tracks)), labels=labels, scores=scores))
-    return np.stack(drawn)
+    masks = [
+        None if (mask := track["segmentations"][number]) is None else _decode(mask, size, frame.shape[:2])
+        for track in tracks
+    ]
+    scores = [track["score"] for track in tracks] if all("score" in track for track in tracks) else None
+    labels = [names.get(track["category_id"], "?") for track in tracks]
+    return draw_tracks(frame, masks, ids=range(len(tracks)), labels=labels, scores=scores)
 
 
-def _fit(frame: NDArray[np.uint8], shown: list[dict[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """A frame of a video of several clips, with black at the right and below where another clip is larger."""
-    heights, widths = zip(*(next(iter(clip.values())).shape[1:3] for clip in shown), strict=True)
-    columns = len(shown[0])
-    missing = max(heights) - frame.shape[0], max(widths) * columns - frame.shape[1]
-    return np.pad(frame, ((0, missing[0]), (0, missing[1]), (0, 0)))
+def _decode(mask: Any, size: tuple[int, int], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A mask of one size from its run lengths, at another."""
+    decoded = decode(mask, *size, "a track")
+    return np.asarray(cv2.resize(decoded, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+def _fit(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A frame in a video of this size: made smaller where it is larger, with black at the right and below."""
+    factor = min(1.0, height / frame.shape[0], width / frame.shape[1])
+    if factor < 1:
+        rows, columns = (max(1, int(side * factor)) for side in frame.shape[:2])
+        frame = np.asarray(cv2.resize(frame, (columns, rows), interpolation=cv2.INTER_AREA))
+    return np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)))
+
+
+def _show_restored(truth: Tensor, mask: Tensor, restored: Tensor) -> Shown:
+    masked = truth * (1 - mask)
+    return {"masked": _to_bytes(masked), "restored": _to_bytes(restored), "truth": _to_bytes(truth)}
 
 
 def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -9,6 +10,8 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import nn
 
+from lightvid.checkpoints import load
+from lightvid.checkpoints.report import fill
 from lightvid.errors import ConfigurationError
 from lightvid.losses import InstanceLoss
 from lightvid.metrics import YouTubeVISAP
@@ -18,7 +21,9 @@ from lightvid.segmentation import VideoSegmenter
 from .base import OnNonFinite, Task
 
 if TYPE_CHECKING:
-    from lightvid.datamodules.instance_batch import InstanceBatch
+    from lightvid.datamodules.instance_batch import InstanceBatch, InstanceByteBatch
+
+logger = logging.getLogger(__name__)
 
 LOGGED = ("AP", "AP50", "AP75", "AR1", "AR10")
 
@@ -41,6 +46,8 @@ class InstanceSegmentation(Task):
         overlap: frames that neighbouring windows share; None: about half of them.
         shortest: shorter side of the frames in pixels; with `longest` it is remembered for other videos.
         longest: the most of the longer side.
+        start_from: weights to begin a new run with, as NAME=FILE for `lightvid.checkpoints.load`, such as
+            vistr_r50=vistr_r50.pth; what is missing or has another shape keeps its own start.
         gradient_clip: see `Task`, as for `accumulate`, `ema_decay` and `on_nonfinite`.
     """
 
@@ -60,6 +67,7 @@ class InstanceSegmentation(Task):
         overlap: int | None = None,
         shortest: int = 300,
         longest: int | None = 540,
+        start_from: str | None = None,
         gradient_clip: float | None = 0.1,
         accumulate: int = 1,
         ema_decay: float | None = None,
@@ -74,6 +82,19 @@ class InstanceSegmentation(Task):
         )
         if schedule_interval not in ("step", "epoch"):
             raise ConfigurationError(f"task.schedule_interval must be step or epoch, got '{schedule_interval}'")
+        if window < 1 or not 0 <= (overlap or 0) < window:
+            raise ConfigurationError(
+                f"task.overlap={overlap}: windows of {window} frames share 0 to {window - 1} frames"
+            )
+        if shortest < 1 or (longest is not None and longest < shortest):
+            raise ConfigurationError(
+                f"task.shortest={shortest}, task.longest={longest}: expected 1 <= shortest <= longest"
+            )
+        if start_from is not None and "=" not in start_from:
+            raise ConfigurationError(
+                f"task.start_from={start_from}: expected NAME=FILE, such as vistr_r50=vistr_r50.pth"
+            )
+        self.start_from = start_from
         self.loss = loss
         self.auxiliary_losses = nn.ModuleList(auxiliary_losses or [])
         self.optimizer = optimizer
@@ -99,6 +120,8 @@ class InstanceSegmentation(Task):
                 f"task=vis needs instances, which {type(data).__name__} does not give: data=sample, youtube_vis or ovis"
             )
         self._take_categories([(category.id, category.name) for category in data.categories])
+        if stage == "fit" and self.start_from is not None and self.trainer.ckpt_path is None:
+            self._start_from(*self.start_from.split("=", 1))
 
     def training_step(self, batch: InstanceBatch, index: int) -> None:
         """Predict, match, compare, learn."""
@@ -134,14 +157,14 @@ class InstanceSegmentation(Task):
         if self.schedule_interval == "epoch":
             self.step_schedules()
 
-    def validation_step(self, batch: InstanceBatch, index: int) -> dict[str, Any]:
+    def validation_step(self, batch: InstanceByteBatch, index: int) -> dict[str, Any]:
         """Segment whole videos in windows; the result's `results` are the tracks of each, as in a results file."""
         segmenter = self.segmenter()
         assert self.metric is not None
         results = []
-        for frames, padding, truth in zip(batch.frames, batch.padding, batch.truth, strict=True):
-            height, width = (~padding[0]).sum(0).max(), (~padding[0]).sum(1).max()
-            tracks = segmenter.segment_clip(frames[..., :height, :width], (truth.height, truth.width), truth.video_id)
+        for frames, (height, width), truth in zip(batch.frames, batch.sizes.tolist(), batch.truth, strict=True):
+            size = truth.height, truth.width
+            tracks = segmenter.segment_clip(frames[:, :height, :width], size, truth.video_id)
             self.metric.update(tracks, truth.tracks, length=truth.length)
             results.append(tracks)
         return {"results": results}
@@ -191,6 +214,14 @@ class InstanceSegmentation(Task):
             longest=self.longest,
             any_length=self.network.decoder.classification == "sigmoid",
         )
+
+    def _start_from(self, name: str, file: str) -> None:
+        """Fill the network, and its average, with what fits of another one."""
+        weights = load(name, file).state_dict()
+        report = fill(self.network, weights, file, skip_mismatched=True)
+        logger.info("%s: starting from it: %s", file, report)
+        if self.network_ema is not None:
+            self.network_ema.module.load_state_dict(self.network.state_dict())
 
     def _take_categories(self, categories: list[tuple[int, str]]) -> None:
         if self.categories and self.categories != categories:

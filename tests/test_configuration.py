@@ -10,8 +10,10 @@ import torch
 from lightvid import networks
 from lightvid.attention import DeformableAttention
 from lightvid.building import build, check
+from lightvid.checkpoints.building import build as build_module
 from lightvid.configuration import compose, compose_linked, load_yaml, save
 from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.networks import deformable_vistr, vistr
 
 CONFIGS = Path(str(files("lightvid.configs")))
 
@@ -31,7 +33,48 @@ def test_every_backbone_with_every_data_is_a_valid_configuration(backbone, data)
 
 @pytest.mark.parametrize("paper", names("paper"))
 def test_every_paper_recipe_is_a_valid_configuration(paper):
-    check(compose(with_root([f"paper={paper}"])))
+    weights = ["task.network.stem.weights=resnet50.pth"] if "vistr" in paper else []
+    check(compose(with_root([f"paper={paper}", *weights])))
+
+
+@pytest.mark.parametrize("backbone", [*names("backbone"), *names("backbone/vis")])
+def test_every_backbone_finds_instances(backbone):
+    plain = compose(["task=vis", f"backbone={backbone}"])
+    check(plain)
+    build_module(plain["task"]["init_args"]["network"])
+
+
+def test_a_file_for_one_task_goes_before_that_for_all():
+    assert compose(["task=vis"])["data"]["class_path"] == "lightvid.datamodules.SampleInstances"
+    assert compose(["task=inpaint"])["data"]["class_path"] == "lightvid.datamodules.SampleData"
+
+
+def test_a_recipe_brings_its_task_and_refuses_another():
+    assert compose(["paper=vistr", "data.root=/x", "task.network.stem.weights=null"])["choice"]["task"] == "vis"
+    with pytest.raises(ConfigurationError, match="paper=sttn is a recipe for task=inpaint, not for task=vis"):
+        compose(["paper=sttn", "task=vis"])
+
+
+@pytest.mark.parametrize(("paper", "preset"), [("vistr", vistr), ("deformable_vistr", deformable_vistr)])
+def test_vis_recipes_build_the_published_networks_with_their_start(paper, preset):
+    plain = compose([f"paper={paper}", "data.root=/x", "task.network.stem.weights=null"])
+    task = plain["task"]["init_args"]
+    assert (plain["data"]["init_args"]["frames"], task["window"], task["shortest"]) == (36, 36, 300)
+    assert task["optimizer"]["init_args"]["lr"] == 1e-4
+    assert plain["trainer"]["max_epochs"] == {"vistr": 18, "deformable_vistr": 50}[paper]
+    with torch.device("meta"):
+        expected = preset()
+    network = build_module(task["network"])
+    network.set_classes(40)
+    assert {n: p.shape for n, p in network.named_parameters()} == {n: p.shape for n, p in expected.named_parameters()}
+    if paper == "deformable_vistr":
+        start = network.backbone.blocks[0].mixer.sampling.query.bias
+        assert torch.equal(start, deformable_vistr(layers=1).backbone.blocks[0].mixer.sampling.query.bias)
+
+
+@pytest.mark.parametrize("trainer", names("trainer/vis"))
+def test_every_trainer_file_of_instances_is_a_valid_configuration(trainer):
+    check(compose(["task=vis", f"trainer={trainer}"]))
 
 
 @pytest.mark.parametrize("trainer", names("trainer"))

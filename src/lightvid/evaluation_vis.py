@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
     """Write the submission where one is asked for, and print the numbers where the ground truth has annotations.
 
     Raises:
-        ConfigurationError: unknown or missing arguments.
+        ConfigurationError: unknown or missing arguments, or a file that cannot be written.
         DataError: a file is missing or damaged, a server would refuse the results, or there is nothing to compare with.
     """
     options = _parser().parse_args(arguments)
@@ -51,8 +51,7 @@ def run(arguments: list[str]) -> None:
         content: dict[str, object] = dict(scores.numbers())
         if options.per_category:
             content["categories"] = {names[category]: numbers for category, numbers in scores.by_category().items()}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        _write(options.json, json.dumps(content, indent=1) + "\n")
 
 
 def numbers_table(scores: YouTubeVISScores, title: str) -> Table:
@@ -90,7 +89,18 @@ def _submit(results: Path, ground_truth: Path, submission: Path) -> None:
     problems = validate_results(tracks, ground_truth)
     if problems:
         raise DataError(f"{results}: {len(problems)} of {len(tracks)} tracks that a server would refuse: {problems[0]}")
-    write_submission(submission, tracks)
+    try:
+        write_submission(submission, tracks)
+    except OSError as error:
+        raise ConfigurationError(f"--submission {submission}: cannot be written ({error.strerror or error})") from None
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--json {file}: cannot be written ({error.strerror or error})") from None
 
 
 def _percent(number: float) -> str:

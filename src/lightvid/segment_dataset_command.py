@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.segmenting import Parser, add_network_options, load_network, make_segmenter, show_progress
 
 if TYPE_CHECKING:
     from lightvid.annotations.youtube_vis import Annotations
-    from lightvid.segmentation import TrackResult, VideoSegmenter
+    from lightvid.segmentation import SegmenterOptions, TrackResult, VideoSegmenter
 
 
 def run(arguments: list[str]) -> None:
@@ -27,18 +28,14 @@ def run(arguments: list[str]) -> None:
     options = _parse(arguments)
     from lightvid.annotations.results import read_json, validate_results, write_results, write_submission
     from lightvid.annotations.youtube_vis import find_images, read_annotations
+    from lightvid.annotations.youtube_vis_layout import dataset_folder
     from lightvid.segmentation import SegmenterOptions
 
     annotations = read_annotations(options.annotations)
-    images = options.images or find_images(options.annotations.parent, annotations.videos)
+    images = options.images or find_images(dataset_folder(options.annotations), annotations.videos)
     network = load_network(options.checkpoint, options.published)
     trained = SegmenterOptions.of(network)
-    expected = [category.id for category in annotations.categories]
-    if trained.category_ids != expected:
-        raise ConfigurationError(
-            f"{options.annotations}: its categories are {expected[:3]}, ..., those of the checkpoint"
-            f" {trained.category_ids[:3]}, ...: train on data with these categories"
-        )
+    _check_categories(annotations, trained)
     segmenter = make_segmenter(network, trained, options, further_classes=0.05)  # copies in further classes raise AP
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -59,6 +56,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of the frames; looked for beside the file if not given")
     add_network_options(parser)
     return parser.parse_args(arguments)
+
+
+def _check_categories(annotations: Annotations, trained: SegmenterOptions) -> None:
+    """Ids alone do not tell: the releases of 2019 and 2021 both have 1 to 40, with other meanings."""
+    ids = [category.id for category in annotations.categories]
+    pairs: list[tuple[list[Any], list[Any]]] = [(ids, trained.category_ids)]
+    if not all(re.fullmatch(r"class \d+", name) for name in trained.category_names):  # a checkpoint without names
+        pairs.append(([category.name for category in annotations.categories], trained.category_names))
+    for expected, given in pairs:
+        if expected != given:
+            start = next((n for n, (a, b) in enumerate(zip(expected, given, strict=False)) if a != b), 0)
+            raise ConfigurationError(
+                f"{annotations.path}: its {len(expected)} categories are {_some(expected, start)}, "
+                f"the {len(given)} of the checkpoint {_some(given, start)}: train on data with these categories"
+            )
+
+
+def _some(values: list[Any], start: int) -> str:
+    text = ", ".join(str(value) for value in values[start : start + 3])
+    return f"{'..., ' if start else ''}{text}{', ...' if start + 3 < len(values) else ''}"
 
 
 def _results(annotations: Annotations, images: Path, segmenter: VideoSegmenter) -> Iterator[TrackResult]:

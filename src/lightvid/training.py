@@ -191,7 +191,7 @@ def _contents(folder: Path) -> str:
         + shlex.quote(str(folder / CONFIG_FILE)),
         "metrics.csv": "losses, learning rates and validation metrics",
         RESULTS_FILE: "the table above",
-        "pictures": "masked, restored and truth, at each validation",
+        "pictures": "results beside the truth, at each validation",
         "videos": "the same, moving",
         "wandb": "W&B; send an offline run with: .venv/bin/wandb sync " + str(folder / "wandb" / "offline-run-*"),
     }

@@ -90,6 +90,14 @@ WRONG_TRACK = {
     "track 1, frame 1: a mask of 6x5 for frames of 6x4": {
         "segmentations": [None, {"size": [5, 6], "counts": [30]}, None]
     },
+    "track 1, frame 2: damaged run lengths, which do not fill 6x4 pixels": {
+        "segmentations": [None, FORMS["compressed"], {"size": [4, 6], "counts": "55"}],
+        "areas": [None, 6, 6],
+    },
+    "track 1, frame 1: damaged": {"segmentations": [None, {"size": [4, 6], "counts": "Q"}, None]},
+    "track 1, frame 0: not a mask (one of its runs is negative)": {
+        "segmentations": [{"size": [4, 6], "counts": [-5, 29]}, None, None]
+    },
     "track 1, frame 0: not a mask": {"segmentations": [{"size": [4, 6], "counts": [3]}, None, None]},
 }
 
@@ -170,3 +178,16 @@ def test_the_real_clips_are_read():
     record = json.loads((SHARED / "youtube_vis/train.json").read_text())["annotations"][0]
     track = annotations.tracks[0]
     assert rle.decode(track.segmentations[0], 240, 432, "mask").sum() == record["areas"][0] == track.areas[0]
+
+
+@pytest.mark.parametrize("counts", ["55", "0", "Q", "\u00e9", [-5, 85], [80, -5, 5], [1 << 40]])
+def test_damaged_run_lengths_are_never_decoded(counts):
+    with pytest.raises(DataError, match=r"mask 7: (damaged run lengths|not a mask)") as error:
+        rle.decode({"size": [8, 10], "counts": counts}, 8, 10, "mask 7")
+    assert "\n" not in str(error.value)
+
+
+def test_run_lengths_are_measured_together():
+    whole, torn = rle.encode(MASK), {"size": [4, 6], "counts": "55"}
+    assert rle.measure([whole, torn, rle.encode(1 - MASK)]) == [6, None, 18]
+    assert rle.measure([]) == []

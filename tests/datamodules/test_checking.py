@@ -76,6 +76,12 @@ FAULTS_OF_THE_FILE = {
     ),
     "track 1: frame 7: an empty mask": set_lists(segmentations=[MASK] * 7 + [{"size": [24, 40], "counts": [960]}]),
     "track 1: frame 7: not a mask": set_lists(segmentations=[MASK] * 7 + [{"size": [24, 40], "counts": [7]}]),
+    "track 1: frame 7: damaged run lengths, which do not fill 40x24 pixels": set_lists(
+        segmentations=[MASK] * 7 + [{"size": [24, 40], "counts": "55"}]
+    ),
+    "track 1: frame 7: not a mask (one of its runs is negative)": set_lists(
+        segmentations=[MASK] * 7 + [{"size": [24, 40], "counts": [-5, 965]}]
+    ),
     "track 1: never visible": set_lists(segmentations=[None] * 8, bboxes=[None] * 8),
     "track 1: unknown category_id 5": set_lists(category_id=5),
     "track 1: unknown video_id 9": set_lists(video_id=9),
@@ -91,9 +97,10 @@ FAULTS_OF_THE_FILE = {
 @pytest.mark.parametrize("message", FAULTS_OF_THE_FILE)
 def test_a_fault_of_an_annotation_file_is_named(vis_root, message):
     edit(vis_root / "train.json", FAULTS_OF_THE_FILE[message])
-    found = lines(vis_root)
-    assert any(line.startswith(f"{vis_root}/train.json: {message}") for line in found), found
-    assert all("\n" not in line for line in found)
+    for decode in (False, True):
+        found = lines(vis_root, decode=decode)
+        assert any(line.startswith(f"{vis_root}/train.json: {message}") for line in found), found
+        assert all("\n" not in line for line in found)
 
 
 def test_all_faults_are_found_in_one_go_and_counted(vis_root, capsys):

@@ -76,3 +76,31 @@ def test_a_file_without_tracks_cannot_be_split(vis_root):
     path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": None}))
     with pytest.raises(DataError, match="no annotations in it that could be split"):
         run([str(vis_root)])
+
+
+def change(path, **lists):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **lists}))
+
+
+def test_no_part_is_ever_empty(vis_root):
+    content = json.loads((vis_root / "train.json").read_text())
+    one = [track for track in content["annotations"] if track["video_id"] == 1]
+    change(vis_root / "train.json", videos=content["videos"][:1], annotations=one)
+    with pytest.raises(DataError, match="cannot be split, it has one video"):
+        run([str(vis_root)])
+    other = next(t for t in content["annotations"] if t["video_id"] == 2 and t["category_id"] == 3)
+    change(vis_root / "train.json", videos=content["videos"][:2], annotations=[one[0], other])
+    with pytest.raises(DataError, match="each of its videos is the only one of a category"):
+        run([str(vis_root)])
+    assert not (vis_root / "annotations_split").exists()
+
+
+def test_a_target_that_is_no_folder_and_damaged_masks_are_one_line(vis_root, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"file: no folder that can be written to \(File exists\)"):
+        run([str(vis_root), "--out", str(tmp_path / "file")])
+    tracks = json.loads((vis_root / "train.json").read_text())["annotations"]
+    tracks[0]["segmentations"][0]["counts"] = "55"
+    change(vis_root / "train.json", annotations=tracks)
+    with pytest.raises(DataError, match="track 1, frame 0: damaged run lengths"):
+        run([str(vis_root)])

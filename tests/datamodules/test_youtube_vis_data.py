@@ -67,7 +67,7 @@ def test_a_training_batch_holds_normalised_frames_and_targets(vis_root):
         assert stored.frames.dtype == torch.uint8
         batch = data.on_after_batch_transfer(stored, 0)
         assert batch.frames.shape == (2, 3, 3, 24, 40) and batch.frames.dtype == torch.float32
-        assert batch.padding.shape == (2, 3, 24, 40) and not batch.padding.any() and batch.truth == []
+        assert batch.padding.shape == (2, 3, 24, 40) and not batch.padding.any()
         pixels = stored.frames.movedim(-1, 2).float() / 255
         expected = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
         torch.testing.assert_close(batch.frames, expected)
@@ -124,14 +124,22 @@ def test_validation_is_whole_videos_one_a_batch_with_their_truth(vis_root):
             assert all(track[key] == record[key] for key in track)
 
 
-def test_validation_batches_reach_a_task_whole(vis_root):
+def test_validation_batches_reach_a_task_whole_and_as_bytes(vis_root):
     class Task(pl.LightningModule):
         def validation_step(self, batch, index):
-            assert batch.frames.shape == (1, 8, 3, 24, 40) and len(batch.truth[0].tracks) == 2
+            assert batch.frames.shape == (1, 8, 24, 40, 3) and batch.frames.dtype == torch.uint8
+            assert batch.sizes.tolist() == [[24, 40]] and len(batch.truth[0].tracks) == 2
             assert isinstance(batch.targets[0], InstanceTargets)
 
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     trainer.validate(Task(), YouTubeVISDataModule(str(vis_root), **SIZE), verbose=False)
+
+
+def test_whole_videos_stay_on_the_cpu_and_training_clips_move(vis_root):
+    data = ready(YouTubeVISDataModule(str(vis_root), **SIZE))
+    for loader, device in ((data.train_dataloader(), "meta"), (data.val_dataloader(), "cpu")):
+        moved = data.transfer_batch_to_device(next(iter(loader)), torch.device("meta"), 0)
+        assert {part.device.type for part in tensors(moved)} == {device}
 
 
 @pytest.mark.parametrize(

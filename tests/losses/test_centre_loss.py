@@ -48,10 +48,10 @@ def test_frames_in_which_an_instance_is_not_visible_are_background():
 
 
 def test_boxes_count_in_the_part_without_padding():
-    padding = torch.ones(1, FRAMES, 12, 16, dtype=torch.bool)
-    padding[..., :6, :8] = False
     target = targets([[0.9, 0.9, 0.2, 0.2]], [0])  # 0.9 of the first 3 rows and 4 columns
-    assert raised(CentreLoss(), output(), [target], padding_mask=padding) == {(0, t, 2, 3, 0) for t in range(FRAMES)}
+    padded = output()
+    padded[0].extra["centre_part"] = torch.tensor([[0.5, 0.5]])
+    assert raised(CentreLoss(), padded, [target]) == {(0, t, 2, 3, 0) for t in range(FRAMES)}
 
 
 def test_less_is_demanded_of_cells_near_a_centre():

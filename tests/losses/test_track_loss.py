@@ -4,12 +4,17 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from lightvid.annotations.rle import decode
 from lightvid.annotations.targets import InstanceTargets
 from lightvid.errors import ConfigurationError
 from lightvid.losses import Assignment, TrackLoss, TrackMatcher
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
+from lightvid.profiling import peak_bytes, saved_bytes
+from lightvid.segmentation import VideoSegmenter
+from lightvid.segmentation.masks import encode_masks
 
 
 def perfect(target, *, logits=5, confidence=20.0):
@@ -174,3 +179,38 @@ def test_unknown_choices_are_refused():
         TrackLoss(mask_loss="dice")
     with pytest.raises(ConfigurationError, match="expected prediction or target"):
         TrackLoss(mask_resolution="full")
+
+
+@pytest.mark.parametrize("size", [(16, 24), (18, 21), (13, 31)])
+def test_masks_at_the_targets_resolution_lie_where_the_segmenter_reads_them(size):
+    height, width = size
+    logits = torch.randn(1, -(-height // 4), -(-width // 4), generator=torch.Generator().manual_seed(0))
+    segmenter = VideoSegmenter(nn.Identity(), frames=1, category_ids=[1], shortest=height)
+    (found,) = encode_masks(logits, size, 0.0, extent=segmenter._extent(height, width))
+    truth = torch.from_numpy(decode(found, height, width, "mask")).bool()[None, None]
+    box, seen = torch.full((1, 1, 4), 0.5), torch.ones(1, 1).bool()
+    masks = (1e4 * logits)[None, None]  # so steep that every pixel is one or the other
+    output = InstanceOutput(torch.zeros(1, 1, 1, 2), torch.full((1, 1, 1, 4), 0.5), masks)
+    losses = TrackLoss(mask_resolution="target")(output, [InstanceTargets(torch.tensor([1]), box, seen, truth)])
+    assert losses["mask"] < 1e-3
+    assert losses["dice"] < 1e-3
+
+
+@pytest.mark.parametrize("resolution", ["prediction", "target"])
+def test_memory_of_the_masks_does_not_grow_with_the_tracks(resolution, random_output, random_targets):
+    frames, height, width = 4, 64, 96
+    pixels = frames * height * width
+
+    def measure(tracks):
+        size = {"frames": frames, "height": height, "width": width}
+        output, target = random_output(1, instances=8, **size), random_targets(tracks, **size)
+        loss, given = (
+            TrackLoss(mask_resolution=resolution),
+            [output.logits, output.boxes, output.masks, *output.auxiliary[0], *target],
+        )
+        saved = saved_bytes(lambda: loss(output, [target]), exclude=given)
+        return saved, peak_bytes(lambda: loss.total(loss(output, [target])).backward())
+
+    (_, few_peak), (many, many_peak) = measure(1), measure(8)
+    assert many < pixels * 4, "less than one plane of one track"
+    assert many_peak - few_peak < 7 * pixels, "not even a byte per pixel of a further track"

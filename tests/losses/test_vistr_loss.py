@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lightvid.annotations.targets import InstanceTargets
 from lightvid.losses import VisTRLoss
+from lightvid.losses.instance_masks import dice_loss, mean_over_pixels, sigmoid_focal_loss
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
+from lightvid.profiling import peak_bytes, saved_bytes
 
 ORACLES = Path(__file__).resolve().parents[2] / ".." / "shared" / "oracles"
 PUBLISHED = {"class": "loss_ce", "box": "loss_bbox", "giou": "loss_giou", "mask": "loss_mask", "dice": "loss_dice"}
@@ -116,3 +119,54 @@ def test_matching_weighs_class_box_and_overlap_as_published():
     # class: 1; a side of 0.4 loses 2 * (1 - 0.64) + 5 * 0.05 = 0.97, one of 0.39 2 * (1 - 0.6084) + 5 * 0.055 = 1.06
     assert matched(0.4) == 0
     assert matched(0.39) == 1
+
+
+def test_masks_are_stretched_to_end_with_the_frame():
+    # 5 columns, 2 cells: stretched, they meet in the middle of the third column, which is undecided
+    truth = torch.zeros(1, 1, 4, 5, dtype=torch.bool)
+    truth[..., 3:] = True
+    target = InstanceTargets(torch.tensor([0]), torch.full((1, 1, 4), 0.5), torch.ones(1, 1).bool(), truth)
+    masks = torch.tensor([-100.0, 100.0]).view(1, 1, 1, 1, 2)
+    losses = VisTRLoss()(InstanceOutput(torch.zeros(1, 1, 1, 3), torch.full((1, 1, 1, 4), 0.5), masks), [target])
+    # of 4 rows: 2 columns are hit, 2.5 predicted, 2 annotated
+    assert losses["dice"].item() == pytest.approx(1 - (2 * 8 + 1) / (10 + 8 + 1), abs=1e-4)
+
+
+def test_memory_of_the_masks_does_not_grow_with_the_tracks(random_output, random_targets):
+    frames, height, width = 4, 64, 96
+    pixels = frames * height * width
+
+    def measure(tracks):
+        size = {"frames": frames, "height": height, "width": width}
+        output, target = random_output(1, instances=8, logits=7, **size), random_targets(tracks, **size)
+        loss, given = VisTRLoss(), [output.logits, output.boxes, output.masks, *output.auxiliary[0], *target]
+        saved = saved_bytes(lambda: loss(output, [target]), exclude=given)
+        return saved, peak_bytes(lambda: loss.total(loss(output, [target])).backward())
+
+    (_, few_peak), (many, many_peak) = measure(1), measure(8)
+    assert many < pixels * 4, "less than one plane of one track; the eight tracks' planes would be 32 times that"
+    assert many_peak - few_peak < 7 * pixels, "not even a byte per pixel of a further track"
+
+
+def test_losses_and_gradients_of_the_masks_are_those_of_all_tracks_at_once(random_output, random_targets):
+    output, targets = (
+        random_output(2, height=18, logits=7),
+        [random_targets(2, height=18), random_targets(3, height=18)],
+    )
+    padding = torch.zeros(2, 3, 18, 24, dtype=torch.bool)
+    padding[1, ..., 20:] = True
+    loss = VisTRLoss()
+    assignments = loss.match([InstancePrediction(output.logits, output.boxes)], output.masks, targets, padding)[0]
+    losses = loss.mask_losses(output.masks, targets, assignments, padding, torch.tensor(1.0))
+    (losses["mask"] + losses["dice"]).backward()
+    ours, output.masks.grad = output.masks.grad, None
+    mask = dice = 0
+    for clip, (target, assigned) in enumerate(zip(targets, assignments, strict=True)):
+        large = F.interpolate(output.masks[clip, :, assigned.instances], (18, 24), mode="bilinear").transpose(0, 1)
+        truth, valid = target.masks[assigned.tracks].float(), (~padding[clip]).float()
+        visible = target.visible[assigned.tracks].float()
+        mask += (mean_over_pixels(sigmoid_focal_loss(large, truth), valid) * visible).sum()
+        dice += (dice_loss(large, truth, valid) * visible).sum()
+    (mask + dice).backward()
+    torch.testing.assert_close((losses["mask"], losses["dice"]), (mask, dice))
+    torch.testing.assert_close(ours, output.masks.grad)

@@ -280,3 +280,7 @@ def test_the_mean_over_categories_is_that_of_the_categories_alone():
 def test_more_than_255_masks_of_a_track_are_measured():
     masks = [A] * 300
     assert youtube_vis_ap(truth(track(*masks), length=300), [found(*masks)])["AP"] == ONE
+
+
+def test_as_benchmark_is_also_the_third_argument():
+    assert youtube_vis_ap(truth(track(A, A)), [found(A)], True)["AP"] == ONE

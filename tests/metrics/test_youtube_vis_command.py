@@ -67,3 +67,43 @@ def test_what_a_server_would_refuse_is_not_packed(files):
 def test_a_mistaken_call_is_one_line(arguments):
     with pytest.raises(ConfigurationError, match=r"lightvid evaluate-vis GT\.json"):
         run(arguments)
+
+
+TRUTH = {"id": 1, **TRACK}
+
+
+@pytest.mark.parametrize("as_benchmark", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"annotations": [1, 2]}, r"annotations\[0\]: expected an object, got int"),
+        ({"annotations": {"1": TRUTH}}, "annotations: expected a list, got dict"),
+        (
+            {"annotations": [{**TRUTH, "video_id": [1]}]},
+            r"annotations\[0\]: video_id: expected a whole number, got \[1",
+        ),
+        ({"annotations": [{**TRUTH, "category_id": {}}]}, r"annotations\[0\]: category_id: expected a whole number"),
+        (
+            {"annotations": [{key: TRUTH[key] for key in TRUTH if key != "video_id"}]},
+            r"annotations\[0\]: video_id: .*got None",
+        ),
+        ({"annotations": [{**TRUTH, "areas": ["a"]}]}, r"annotations\[0\]: areas: expected a list"),
+        ({"annotations": [{**TRUTH, "areas": 5}]}, r"annotations\[0\]: areas: expected a list"),
+        ({"videos": [{**SPLIT["videos"][0], "height": "8"}]}, "video 1: height: expected a whole number, got '8'"),
+        ({"videos": [*SPLIT["videos"], {**SPLIT["videos"][0], "id": "2"}]}, "video '2': id: expected a whole number"),
+    ],
+)
+def test_a_damaged_ground_truth_is_one_line(files, content, message, as_benchmark):
+    (files / "gt.json").write_text(json.dumps({**SPLIT, "annotations": [TRUTH], **content}))
+    with pytest.raises(DataError, match=rf"gt.json: {message}") as error:
+        run([str(files / "gt.json"), str(files / "results.json"), *["--as-benchmark"] * as_benchmark])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["--json", "--submission"])
+def test_what_cannot_be_written_is_one_line(files, option):
+    (files / "file").write_text("")
+    for target in (files, files / "file" / "x.zip", "/proc/x/y", "/proc/x.zip"):
+        with pytest.raises(ConfigurationError, match=f"{option} {target}: cannot be written") as error:
+            run([str(files / "gt.json"), str(files / "results.json"), option, str(target)])
+        assert "\n" not in str(error.value)

@@ -109,10 +109,11 @@ def test_masks_have_the_size_of_the_video_not_of_the_network(colour_network, pai
     assert (found & truth).sum() / (found | truth).sum() > 0.6
 
 
-def test_a_clip_in_memory_gives_what_the_video_gives(colour_network, paint):
+@pytest.mark.parametrize("prepare", [normalise, torch.Tensor.clone], ids=["floats", "bytes"])
+def test_a_clip_in_memory_gives_what_the_video_gives(prepare, colour_network, paint):
     frames = paint(30, {0: lambda t: (8, t), 1: lambda t: (28, t)})
     segmenter = VideoSegmenter(colour_network(), frames=12, category_ids=IDS, shortest=48)
-    tracks = segmenter.segment_clip(normalise(torch.from_numpy(frames)), (48, 80), video_id=7)
+    tracks = segmenter.segment_clip(prepare(torch.from_numpy(frames)), (48, 80), video_id=7)
     assert {track.pop("video_id") for track in tracks} == {7}
     video = segment(colour_network(), frames)
     assert [{k: v for k, v in track.items() if k != "video_id"} for track in video] == tracks
@@ -201,3 +202,13 @@ def test_memory_does_not_grow_with_the_video(colour_network, paint):
         return peak_bytes(lambda: segmenter.segment(read, length, 48, 80))
 
     assert peak(300) < 1.1 * peak(60)
+
+
+def test_bytes_in_memory_are_normalised_window_by_window(colour_network, paint):
+    frames = torch.from_numpy(paint(200, {0: lambda t: (8, 8)}))
+
+    def peak(length):
+        segmenter = VideoSegmenter(colour_network(), frames=12, category_ids=IDS, shortest=48)
+        return peak_bytes(lambda: segmenter.segment_clip(frames[:length], (48, 80)))
+
+    assert peak(200) - peak(40) < 0.1 * 4 * frames[40:].numel()

@@ -185,3 +185,73 @@ def test_what_does_not_exist_is_named_in_one_line(tmp_path):
             ImageStem(8, **options)
         assert message in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def saved(folder, kind, **options):
+    import transformers
+
+    configuration = getattr(transformers, f"{kind}Config")(**options)
+    getattr(transformers, f"{kind}Backbone")(configuration).save_pretrained(folder)
+    return str(folder)
+
+
+CONVNEXT = {"num_stages": 3, "hidden_sizes": [8, 16, 24], "depths": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(("height", "width"), [(97, 161), (64, 96), (1, 33), (30, 50)])
+@pytest.mark.parametrize("tokens_from", [-1, -2])
+def test_maps_of_a_backbone_that_rounds_down_have_the_sizes_of_a_resnets(tmp_path, height, width, tokens_from):
+    stem = ImageStem(12, model=saved(tmp_path, "ConvNextV2", **CONVNEXT), tokens_from=tokens_from)
+    mask = torch.zeros(1, 2, height, width, dtype=torch.bool)
+    mask[..., : width // 2] = True
+    tokens, maps, padding = stem(torch.randn(1, 2, 3, height, width), mask)
+    sizes = [(-(-height // stride), -(-width // stride)) for stride in (4, 8, 16)]
+    assert [tuple(m.shape[-2:]) for m in maps] == sizes
+    assert padding.shape == tokens.shape[:4] == (1, 2, *sizes[tokens_from])
+    assert stem.strides == [4, 8, 16]
+
+
+def test_frames_that_need_no_filling_are_encoded_as_they_are(tmp_path):
+    stem = ImageStem(12, model=saved(tmp_path, "ConvNextV2", **CONVNEXT))
+    frames = torch.randn(1, 2, 3, 32, 48)
+    alone = stem.body(frames[0]).feature_maps
+    torch.testing.assert_close(stem(frames).features, list(alone))
+    filled = torch.nn.functional.pad(frames[..., :30, :45], (0, 3, 0, 2))
+    torch.testing.assert_close(stem(frames[..., :30, :45]).tokens, stem(filled).tokens)
+
+
+def test_padding_of_tokens_follows_the_strides_that_a_backbone_has(tmp_path):
+    options = {"num_encoder_blocks": 2, "strides": [4, 4], "patch_sizes": [7, 3], "sr_ratios": [4, 1]}
+    options |= {"hidden_sizes": [8, 16], "num_attention_heads": [1, 1], "mlp_ratios": [1, 1], "depths": [1, 1]}
+    stem = ImageStem(12, model=saved(tmp_path, "PvtV2", **options), frozen=0)
+    mask = torch.ones(1, 1, 40, 50, dtype=torch.bool)
+    mask[..., :32, :17] = False
+    tokens, maps, padding = stem(torch.randn(1, 1, 3, 40, 50), mask)
+    assert [tuple(m.shape[-2:]) for m in maps] == [(10, 13), (3, 4)]
+    assert tokens.shape[:4] == (1, 1, 3, 4)
+    assert padding[0, 0].tolist() == [[False, False, True, True]] * 2 + [[True] * 4]
+
+
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("Dinov2", {**VIT, "patch_size": 14}), ("VitDet", {**VIT, "patch_size": 16})]
+)
+def test_a_backbone_without_a_map_at_a_quarter_is_refused(tmp_path, kind, options):
+    with pytest.raises(ConfigurationError, match="the heads need 1/4") as error:
+        ImageStem(12, model=saved(tmp_path, kind, **options))
+    assert "\n" not in str(error.value)
+
+
+def test_options_that_a_backbone_has_no_use_for_are_refused(tmp_path):
+    model = saved(tmp_path / "model", "ConvNextV2", **CONVNEXT)
+    for options, message in (
+        ({"model": model, "weights": "resnet.pth"}, "resnet.pth is for a ResNet"),
+        ({"model": model, "frozen": 5}, "frozen: 5 parts of 4"),
+        ({"model": "resnet", "options": SMALL, "frozen": 9}, "frozen: 9 parts of 4"),
+    ):
+        with pytest.raises(ConfigurationError, match=message) as error:
+            ImageStem(8, **options)
+        assert "\n" not in str(error.value)
+    assert not any(p.requires_grad for p in ImageStem(8, model=model, frozen=4).body.encoder.parameters())

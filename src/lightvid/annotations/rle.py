@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from lightvid.annotations.result_checks import areas_and_totals
 from lightvid.errors import DataError
 
 
@@ -34,14 +35,31 @@ def decode(segmentation: Any, height: int, width: int, label: str) -> NDArray[np
     rle = to_rle(segmentation, height, width, label)
     if list(rle["size"]) != [height, width]:
         raise DataError(f"{label}: a mask of {rle['size'][1]}x{rle['size'][0]} for frames of {width}x{height}")
+    if measure([rle]) == [None]:
+        raise DataError(f"{label}: {unfilled(height, width)}")
     try:
         return np.asarray(coco.decode(rle), np.uint8)
     except ValueError as error:
         raise DataError(f"{label}: damaged run lengths ({error})") from None
 
 
+def measure(masks: Sequence[RLE]) -> list[int | None]:
+    """Pixels of each mask; None for damaged run lengths, which do not fill the size. Best for many masks at once.
+
+    pycocotools does not look: decoding such leaves pixels unwritten, or does not end.
+    """
+    areas, totals = areas_and_totals([mask["counts"] for mask in masks])
+    measured = zip(masks, areas.tolist(), totals.tolist(), strict=True)
+    return [area if total == mask["size"][0] * mask["size"][1] else None for mask, area, total in measured]
+
+
+def unfilled(height: int, width: int) -> str:
+    """What is wrong where `measure` says None."""
+    return f"damaged run lengths, which do not fill {width}x{height} pixels"
+
+
 def to_rle(segmentation: Any, height: int, width: int, label: str) -> RLE:
-    """Compressed run lengths of any of the forms that annotation files use.
+    """Compressed run lengths of any of the forms that annotation files use; `measure` tells whether they fill the size.
 
     Args:
         segmentation: a list of polygons `[[x0, y0, x1, y1, ...], ...]`, uncompressed or compressed run lengths.
@@ -60,6 +78,8 @@ def to_rle(segmentation: Any, height: int, width: int, label: str) -> RLE:
             merged = coco.merge(coco.frPyObjects(parts, height, width))
         elif isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), list):
             rows, columns = segmentation["size"]
+            if min(segmentation["counts"], default=0) < 0:
+                raise ValueError("one of its runs is negative")
             if sum(segmentation["counts"]) != rows * columns:
                 raise ValueError(f"its runs have {sum(segmentation['counts'])} pixels, its size {rows}x{columns}")
             merged = coco.frPyObjects(dict(segmentation), rows, columns)
@@ -68,9 +88,9 @@ def to_rle(segmentation: Any, height: int, width: int, label: str) -> RLE:
             counts = segmentation["counts"]
             if not counts:
                 raise ValueError("its run lengths are empty")
-            merged = {"size": [rows, columns], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+            return {"size": [rows, columns], "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
         else:
             raise ValueError("expected polygons or run lengths with size and counts")
-    except (KeyError, TypeError, ValueError, UnicodeEncodeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{label}: not a mask ({error})") from None
     return {"size": [int(side) for side in merged["size"]], "counts": merged["counts"].decode("ascii")}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pycocotools import mask as coco
-
-from lightvid.annotations.rle import RLE, to_rle
+from lightvid.annotations.rle import RLE, measure, to_rle, unfilled
 from lightvid.annotations.youtube_vis_layout import Found, find_annotations, find_images, list_annotation_files
 from lightvid.annotations.youtube_vis_problems import structural_problems
 from lightvid.errors import DataError
@@ -142,23 +140,36 @@ def _by_id(category: Category) -> int:
 
 
 def _read_track(path: Path, record: Mapping[str, Any], video: VideoEntry) -> Track:
+    label = f"{path}: track {record['id']}"
     segmentations: list[RLE | None] = []
     for frame, segmentation in enumerate(record["segmentations"]):
         if not segmentation:  # null, and the empty list that some converters write
             segmentations.append(None)
             continue
-        label = f"{path}: track {record['id']}, frame {frame}"
-        rle = to_rle(segmentation, video.height, video.width, label)
+        rle = to_rle(segmentation, video.height, video.width, f"{label}, frame {frame}")
         if rle["size"] != [video.height, video.width]:
             height, width = rle["size"]
-            raise DataError(f"{label}: a mask of {width}x{height} for frames of {video.width}x{video.height}")
+            raise DataError(
+                f"{label}, frame {frame}: a mask of {width}x{height} for frames of {video.width}x{video.height}"
+            )
         segmentations.append(rle)
-    areas = record.get("areas") or [None if rle is None else int(coco.area(rle)) for rle in segmentations]
+    measured = _measure(segmentations, label)
     return Track(
         id=record["id"],
         video_id=record["video_id"],
         category_id=record["category_id"],
         segmentations=tuple(segmentations),
-        areas=tuple(areas),
+        areas=tuple(record.get("areas") or measured),
         is_crowd=bool(record.get("iscrowd")),
     )
+
+
+def _measure(segmentations: Sequence[RLE | None], label: str) -> list[int | None]:
+    """Pixels in each frame; None where the instance is not visible."""
+    areas = iter(measure([rle for rle in segmentations if rle is not None]))
+    measured: list[int | None] = []
+    for frame, rle in enumerate(segmentations):
+        measured.append(None if rle is None else next(areas))
+        if rle is not None and measured[-1] is None:
+            raise DataError(f"{label}, frame {frame}: {unfilled(*rle['size'])}")
+    return measured

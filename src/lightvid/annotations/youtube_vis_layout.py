@@ -87,6 +87,13 @@ def find_images(root: str | Path, videos: Sequence[HasFiles]) -> Path:
     raise DataError(f"{root}: no frame {file} in train/JPEGImages, valid/JPEGImages or the like")
 
 
+def dataset_folder(file: Path) -> Path:
+    """The folder that an annotation file's images are in: its own, or the one above, as for `annotations/val.json`."""
+    names = ("JPEGImages", *(name for names in FOLDER_NAMES.values() for name in names))
+    folders = (file.parent, file.absolute().parent.parent)
+    return next((folder for folder in folders if any((folder / name).is_dir() for name in names)), file.parent)
+
+
 def is_youtube_vos(root: Path) -> bool:
     """Whether a folder is YouTube-VOS's, which users take for YouTube-VIS's: `meta.json` and PNG masks."""
     return any((root / folder / "meta.json").is_file() for folder in ("", "train", "valid"))

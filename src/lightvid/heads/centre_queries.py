@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightvid.attention.cross import Memory
-from lightvid.heads.queries import Queries, check_least, sine_of_time
-from lightvid.ops import maps_to_tokens, tokens_to_maps
+from lightvid.heads.queries import Queries, check_least, sine_of_time, valid_part
+from lightvid.ops import maps_to_tokens, tokens_to_maps, without_autocast
 
 PRIOR = 0.01  # probability of a centre at the start
 FIRST_SIZE = 0.2  # of the clip's side, for boxes at the start
@@ -23,8 +23,9 @@ class CentreQueries(nn.Module):
     Centres are peaks of a map for each class (CenterNet, Zhou et al., 2019); that queries take content and box from the
     encoder is the two-stage form of Deformable DETR (Zhu et al., ICLR 2021). The maps of all frames are supervised
     densely, which trains the encoder long before the decoder finds objects: `extra["centres"]` `(B, T, H, W, n)`
-    logits and `extra["centre_boxes"]` `(B, T, H, W, 4)` boxes, see `lightvid.losses.CentreLoss`. An instance that is
-    not in the middle frame is left to the windows in which it is.
+    logits and `extra["centre_boxes"]` `(B, T, H, W, 4)` boxes, with padding also `extra["centre_part"]` `(B, 2)`, the
+    part of its cells in x and y that is none; see `lightvid.losses.CentreLoss`. An instance that is not in the middle
+    frame is left to the windows in which it is; one that is only in the first or last half window of a video is missed.
 
     Args:
         channels: width of tokens and queries.
@@ -60,7 +61,8 @@ class CentreQueries(nn.Module):
         maps = F.relu(self.norm(self.hidden(tokens_to_maps(memory.tokens))))
         hidden = maps_to_tokens(maps, batch)
         centres = self.centres(hidden).float()
-        boxes = self.boxes(hidden).float() + first_boxes(memory)
+        with without_autocast(hidden.device):  # half precision moves boxes by pixels
+            boxes = self.boxes(hidden.float()) + first_boxes(memory)
         middle = frames // 2
         padding = None if memory.padding is None else memory.padding[:, middle]
         cells = strongest_peaks(centres[:, middle].detach(), padding, self.instances)  # (B, I)
@@ -70,6 +72,8 @@ class CentreQueries(nn.Module):
         time = self.time(sine_of_time(difference, content.shape[-1]))
         positions = self.place(chosen.to(content.dtype)).unsqueeze(1) + time.unsqueeze(1)
         extra = {"centres": centres, "centre_boxes": boxes.sigmoid()}
+        if memory.padding is not None:
+            extra["centre_part"] = valid_part(memory.padding)[:, middle]
         return Queries(
             content.unsqueeze(1).expand(-1, frames, -1, -1),
             positions,

@@ -101,3 +101,9 @@ def check_least(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ConfigurationError(f"queries need at least 1 of {name}, got {value}")
+
+
+def valid_part(padding: Tensor) -> Tensor:
+    """The part of width and height that is no padding, `(B, T, 2)` as x, y, of `(B, T, H, W)`."""
+    inside = ~padding
+    return torch.stack((inside[:, :, 0].float().mean(-1), inside[:, :, :, 0].float().mean(-1)), dim=-1)

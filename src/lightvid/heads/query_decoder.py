@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightvid.attention.cross import CrossAttention, Memory, References
+from lightvid.backbone.initialisation import start_as_published
 from lightvid.errors import ConfigurationError
 from lightvid.heads.decoder_layer import DecoderLayer
-from lightvid.heads.queries import InstanceQueries
+from lightvid.heads.queries import InstanceQueries, valid_part
+from lightvid.ops import without_autocast
 
 Classification = Literal["sigmoid", "softmax"]
 PRIOR = 0.01  # probability of a class at the start
@@ -86,11 +88,7 @@ class QueryDecoder(nn.Module):
             DecoderLayer(channels, cross_attention, heads=heads, hidden=hidden, dropout=dropout) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(channels)
-        for parameter in (p for layer in self.layers for p in layer.parameters() if p.dim() > 1):
-            nn.init.xavier_uniform_(parameter)
-        for module in self.layers.modules():
-            if callable(own_start := getattr(module, "init_weights", None)):
-                own_start()
+        start_as_published(self.layers)
         needs_reference = refine_boxes or hasattr(self.layers[0].cross_attention, "sampling")
         is_given = refine_boxes and getattr(self.queries, "gives_boxes", False)
         self.reference = nn.Linear(channels, 4 if refine_boxes else 2) if needs_reference and not is_given else None
@@ -142,7 +140,8 @@ class QueryDecoder(nn.Module):
             normed = self.norm(content).unflatten(1, (frames, -1))
             head = index if self.refine_boxes else 0
             logits_of_layers.append(self.class_heads[head](normed).float())
-            correction = self.box_heads[head](normed).float()
+            with without_autocast(normed.device):  # half precision moves boxes by pixels
+                correction = self.box_heads[head](normed.float())
             if self.refine_boxes:
                 assert boxes is not None
                 correction = correction + boxes
@@ -187,9 +186,3 @@ class BoxHead(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """`(..., C)` to `(..., 4)`."""
         return self.layers[2](F.relu(self.layers[1](F.relu(self.layers[0](queries)))))
-
-
-def valid_part(padding: Tensor) -> Tensor:
-    """The part of width and height that is no padding, `(B, T, 2)` as x, y, of `(B, T, H, W)`."""
-    inside = ~padding
-    return torch.stack((inside[:, :, 0].float().mean(-1), inside[:, :, :, 0].float().mean(-1)), dim=-1)

@@ -39,13 +39,13 @@ class CentreLoss(nn.Module):
     def forward(
         self, output: InstanceOutput, targets: list[InstanceTargets], padding_mask: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Compare `output.extra["centres"]` and `["centre_boxes"]` with the targets; padding counts as background."""
+        """Compare what `CentreQueries` puts into `output.extra` with the targets; padding counts as background."""
         centres, boxes = output.extra["centres"], output.extra["centre_boxes"]
         losses = {name: centres.new_zeros(()) for name in self.weights}
         count, near = centres.new_zeros(()), centres.new_zeros(())
         with without_autocast(centres.device):
             for clip, target in enumerate(targets):
-                part = _valid_part(padding_mask, clip, centres.device)
+                part = output.extra["centre_part"][clip] if "centre_part" in output.extra else centres.new_ones(2)
                 closeness = self._closeness(target, centres.shape[2:4], part)  # (G, T, H, W)
                 wanted = torch.zeros_like(centres[clip])
                 for number, closest in zip(target.classes.tolist(), closeness, strict=True):
@@ -75,14 +75,6 @@ class CentreLoss(nn.Module):
             deviation = (cells[..., axis + 2, None] * self.spread).clamp_min(0.4)
             axes.append(torch.exp(-(((torch.arange(length, device=part.device) - centre) / deviation) ** 2) / 2))
         return axes[1].unsqueeze(-1) * axes[0].unsqueeze(-2) * target.visible[..., None, None]
-
-
-def _valid_part(padding: Tensor | None, clip: int, device: torch.device) -> Tensor:
-    """The part of width and height that is no padding."""
-    if padding is None:
-        return torch.ones(2, device=device)
-    inside = ~padding[clip, 0]
-    return torch.stack((inside[0].float().mean(), inside[:, 0].float().mean()))
 
 
 def _focal(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lightvid.annotations.targets import InstanceTargets
 from lightvid.errors import ConfigurationError
@@ -89,7 +90,6 @@ class InstanceLoss(nn.Module, ABC):
             number: the number of boxes to divide by, see `normaliser`.
         """
 
-    @abstractmethod
     def mask_losses(
         self,
         masks: Tensor,
@@ -98,7 +98,37 @@ class InstanceLoss(nn.Module, ABC):
         padding_mask: Tensor | None,
         number: Tensor,
     ) -> dict[str, Tensor]:
-        """The losses "mask" and "dice"; arguments as in `forward` and `prediction_losses`."""
+        """The losses "mask" and "dice"; arguments as in `forward` and `prediction_losses`.
+
+        One track at a time, computed again in the backward pass: memory does not grow with their number.
+        """
+        matched = self.matched(targets, assignments)
+        logits = masks[matched.clips, :, matched.instances].float()
+        truths = [
+            (clip, target.masks[track : track + 1])
+            for clip, (target, assigned) in enumerate(zip(targets, assignments, strict=True))
+            for track in assigned.tracks.tolist()
+        ]
+        mask = dice = logits[:0].sum()  # the masks' gradient is zero, not missing, where there are no tracks
+        for index, (clip, truth) in enumerate(truths):
+            padding = None if padding_mask is None else padding_mask[clip : clip + 1]
+            given = (logits[index : index + 1], truth, padding, matched.visible[index : index + 1])
+            of_track = checkpoint(self.track_mask_losses, *given, use_reentrant=False, preserve_rng_state=False)
+            mask, dice = mask + of_track[0], dice + of_track[1]
+        return {"mask": mask / number, "dice": dice / number}
+
+    @abstractmethod
+    def track_mask_losses(
+        self, logits: Tensor, truth: Tensor, padding: Tensor | None, visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sums over frames of one track's "mask" and "dice" losses.
+
+        Args:
+            logits: `(1, T, h, w)`.
+            truth: `(1, T, H, W)` bool.
+            padding: `(1, T, H, W)` bool, or None.
+            visible: `(1, T)`, 0 or 1.
+        """
 
     def matched(self, targets: list[InstanceTargets], assignments: list[Assignment]) -> MatchedTracks:
         """The matched pairs of all clips, and what each instance learns in each frame."""
@@ -144,11 +174,6 @@ def matched_tracks(targets: list[InstanceTargets], assignments: list[Assignment]
         boxes=torch.cat([target.boxes[assigned.tracks] for target, assigned in pairs]),
         visible=visible.float(),
     )
-
-
-def matched_masks(targets: list[InstanceTargets], assignments: list[Assignment]) -> Tensor:
-    """The masks of the same pairs, `(M, T, H, W)` bool."""
-    return torch.cat([target.masks[assigned.tracks] for target, assigned in zip(targets, assignments, strict=True)])
 
 
 def box_losses(boxes: Tensor, matched: MatchedTracks, number: Tensor) -> dict[str, Tensor]:

@@ -12,8 +12,15 @@ from torch.nn import functional as F
 from lightvid.annotations.targets import InstanceTargets
 from lightvid.errors import ConfigurationError
 from lightvid.losses.boxes import generalised_iou
-from lightvid.losses.instance_masks import at_prediction, at_target, dice_loss, mean_over_pixels, sigmoid_focal_loss
-from lightvid.losses.instances import InstanceLoss, box_losses, matched_masks, mean_over_processes
+from lightvid.losses.instance_masks import (
+    MASK_STRIDE,
+    at_prediction,
+    at_target,
+    dice_loss,
+    mean_over_pixels,
+    sigmoid_focal_loss,
+)
+from lightvid.losses.instances import InstanceLoss, box_losses, mean_over_processes
 from lightvid.losses.matching import Assignment, cheapest_assignments
 from lightvid.networks.instance_output import InstancePrediction
 
@@ -107,7 +114,7 @@ class TrackLoss(InstanceLoss):
         mask_loss: "bce", binary cross-entropy, or "focal".
         empty_masks: learn empty masks where a matched track is not visible.
         mask_resolution: compare masks at the prediction's resolution, with targets that say which share of a cell is
-            covered, or at the target's, with predictions upsampled (16 times the memory).
+            covered, or at the target's, with predictions enlarged as `VideoSegmenter` does (16 times the memory).
         matcher: the costs of matching; the default ones if None.
 
     Raises:
@@ -176,20 +183,12 @@ class TrackLoss(InstanceLoss):
             **box_losses(prediction.boxes, matched, number),
         }
 
-    def mask_losses(
-        self,
-        masks: Tensor,
-        targets: list[InstanceTargets],
-        assignments: list[Assignment],
-        padding_mask: Tensor | None,
-        number: Tensor,
-    ) -> dict[str, Tensor]:
+    def track_mask_losses(
+        self, logits: Tensor, truth: Tensor, padding: Tensor | None, visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See `InstanceLoss`."""
-        matched, truth = self.matched(targets, assignments), matched_masks(targets, assignments)
-        logits = masks[matched.clips, :, matched.instances].float()
-        padding = None if padding_mask is None else padding_mask[matched.clips]
         if self.mask_resolution == "target":
-            logits, labels, weight = at_target(logits, truth, padding)
+            logits, labels, weight = at_target(_enlarged(logits, *truth.shape[-2:]), truth, padding)
         else:
             labels, weight = at_prediction(truth, padding)
         if self.mask_loss == "focal":
@@ -198,11 +197,17 @@ class TrackLoss(InstanceLoss):
             pixels = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         frames = mean_over_pixels(pixels, weight)
         if not self.empty_masks:
-            frames = frames * matched.visible
-        return {
-            "mask": frames.sum() / number,
-            "dice": (dice_loss(logits, labels, weight) * matched.visible).sum() / number,
-        }
+            frames = frames * visible
+        return frames.sum(), (dice_loss(logits, labels, weight) * visible).sum()
+
+
+def _enlarged(logits: Tensor, height: int, width: int) -> Tensor:
+    """Masks whose cells are exact squares from the frame's top left on, as `VideoSegmenter` reads them.
+
+    The last cells reach beyond a frame whose size is no multiple of theirs; what does is cut off.
+    """
+    enlarged = F.interpolate(logits, scale_factor=MASK_STRIDE, mode="bilinear", align_corners=False)
+    return enlarged[..., :height, :width]
 
 
 def _spread(size: int, number: int, device: torch.device) -> Tensor:

@@ -13,7 +13,6 @@ from lightvid.losses.instances import (
     InstanceLoss,
     MatchedTracks,
     box_losses,
-    matched_masks,
     matched_tracks,
     mean_over_processes,
 )
@@ -105,23 +104,13 @@ class VisTRLoss(InstanceLoss):
             **box_losses(prediction.boxes, matched, number),
         }
 
-    def mask_losses(
-        self,
-        masks: Tensor,
-        targets: list[InstanceTargets],
-        assignments: list[Assignment],
-        padding_mask: Tensor | None,
-        number: Tensor,
-    ) -> dict[str, Tensor]:
-        """See `InstanceLoss`; masks are compared at the targets' resolution."""
-        matched, truth = self.matched(targets, assignments), matched_masks(targets, assignments)
-        padding = None if padding_mask is None else padding_mask[matched.clips]
-        logits, labels, weight = at_target(masks[matched.clips, :, matched.instances].float(), truth, padding)
+    def track_mask_losses(
+        self, logits: Tensor, truth: Tensor, padding: Tensor | None, visible: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `InstanceLoss`; masks are compared at the targets' resolution, stretched to end with the frame."""
+        logits, labels, weight = at_target(logits, truth, padding)
         focal = mean_over_pixels(sigmoid_focal_loss(logits, labels), weight)
-        return {
-            "mask": (focal * matched.visible).sum() / number,
-            "dice": (dice_loss(logits, labels, weight) * matched.visible).sum() / number,
-        }
+        return (focal * visible).sum(), (dice_loss(logits, labels, weight) * visible).sum()
 
     def matched(self, targets: list[InstanceTargets], assignments: list[Assignment]) -> MatchedTracks:
         """See `InstanceLoss`."""

@@ -18,7 +18,7 @@ Results: TypeAlias = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 """A results file or submission, or its tracks."""
 
 
-def youtube_vis_ap(ground_truth: Source, results: Results, *, as_benchmark: bool = False) -> dict[str, float]:
+def youtube_vis_ap(ground_truth: Source, results: Results, as_benchmark: bool = False) -> dict[str, float]:
     """The twelve numbers of the benchmark in [0, 1]; -1 where the ground truth defines none.
 
     AP averages the precision over IoU thresholds .5 to .95, 101 recalls and the categories with ground truth; AR1, AR10
@@ -46,14 +46,23 @@ def youtube_vis_ap(ground_truth: Source, results: Results, *, as_benchmark: bool
 def evaluate_youtube_vis(ground_truth: Source, results: Results, *, as_benchmark: bool = False) -> YouTubeVISScores:
     """As `youtube_vis_ap`, with what the numbers are averages of."""
     source = load(ground_truth)
-    videos, categories = video_formats(source), category_names(source)
     label = "" if isinstance(ground_truth, Mapping) else f"{ground_truth}: "
+    videos, categories = _checked_formats(source, label), category_names(source)
     tracks = _annotated_by_video(source, videos, categories, label, as_benchmark=as_benchmark)
     label = f"{results}: " if isinstance(results, (str, os.PathLike)) else ""
     records = read_results(results) if isinstance(results, (str, os.PathLike)) else results
     predictions = _predicted_by_video(records, videos, categories, label, as_benchmark=as_benchmark)
     matches = [match_video(video, predictions[video], tracks[video]) for video in sorted(videos)]
     return average(Matches.join(matches), list(categories))
+
+
+def _checked_formats(source: Mapping[str, Any], label: str) -> dict[int, VideoFormat]:
+    formats = video_formats(source)
+    for number, video in formats.items():
+        for field, value in zip(("id", *VideoFormat._fields), (number, *video), strict=True):
+            if not isinstance(value, int) or (field != "id" and value < 1):
+                raise DataError(f"{label}video {number!r}: {field}: expected a whole number, got {value!r}")
+    return formats
 
 
 def _annotated_by_video(
@@ -71,12 +80,19 @@ def _annotated_by_video(
             f"{label}annotations: {state}: the benchmarks hide those of valid and test, "
             "`lightvid split-vis` makes a local split of the training file"
         )
+    if not isinstance(source["annotations"], list):
+        raise DataError(f"{label}annotations: expected a list, got {type(source['annotations']).__name__}")
     tracks = defaultdict(list)
     for index, record in enumerate(source["annotations"]):
         name = f"{label}annotations[{index}]"
+        if not isinstance(record, Mapping):
+            raise DataError(f"{name}: expected an object, got {type(record).__name__}")
         for field, known in (("video_id", videos), ("category_id", categories)):
-            if record.get(field) not in known and not as_benchmark:
-                raise DataError(f"{name}: {field}: {record.get(field)!r} is not among those that the file lists")
+            value = record.get(field)
+            if not isinstance(value, int):
+                raise DataError(f"{name}: {field}: expected a whole number, got {value!r}")
+            if value not in known and not as_benchmark:
+                raise DataError(f"{name}: {field}: {value!r} is not among those that the file lists")
         if record["video_id"] in videos and record["category_id"] in categories:
             video = record["video_id"]
             tracks[video].append(annotated_track(record, name, videos[video], as_benchmark=as_benchmark))

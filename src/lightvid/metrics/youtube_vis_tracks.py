@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -84,6 +85,8 @@ def annotated_track(
     except RecordError as problem:
         raise DataError(f"{label}: {problem}") from None
     areas = record.get("areas")
+    if areas is not None and not _are_areas(areas):
+        raise DataError(f"{label}: areas: expected a list of numbers and nulls, one for each frame")
     area = mean_area(pixels if areas is None else areas)
     findable = not as_benchmark or record.get("id") != 0
     return AnnotatedTrack(record["category_id"], area, bool(record.get("iscrowd", 0)), findable, masks, pixels)
@@ -93,3 +96,7 @@ def mean_area(areas: Sequence[float | None] | NDArray[np.float64]) -> float:
     """The mean over the frames where the track has an area; 0 if it has none anywhere."""
     known = [area for area in areas if area]
     return float(np.mean(known)) if known else 0.0
+
+
+def _are_areas(areas: Any) -> bool:
+    return isinstance(areas, list) and all(area is None or isinstance(area, Real) for area in areas)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightvid.attention import CrossAttention, DeformableAttention, DeformableCrossAttention, FullAttention
 from lightvid.backbone import MLP, SinePositions, SpatioTemporalTransformer
+from lightvid.backbone.initialisation import start_as_published
 from lightvid.heads import LearnedQueries, QueryDecoder, SequenceMaskHead
 from lightvid.networks.instance_segmenter import InstanceSegmenter
 from lightvid.stems import ImageStem
@@ -108,9 +109,11 @@ def _assemble(
         "dropout": dropout,
         **backbone_options,
     }
+    backbone = SpatioTemporalTransformer(channels, **options)
+    start_as_published(backbone)
     return InstanceSegmenter(
         stem,
-        SpatioTemporalTransformer(channels, **options),
+        backbone,
         QueryDecoder(channels, layers=layers, hidden=hidden, dropout=dropout, classification="softmax", **decoder),
         SequenceMaskHead(channels, feature_channels=stem.feature_channels),
     )

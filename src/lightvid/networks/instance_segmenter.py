@@ -9,7 +9,7 @@ from lightvid.attention.cross import Memory
 from lightvid.backbone import SpatioTemporalTransformer
 from lightvid.errors import ConfigurationError
 from lightvid.heads import QueryDecoder, RegionClassifier
-from lightvid.heads.query_decoder import valid_part
+from lightvid.heads.queries import valid_part
 from lightvid.heads.region_classifier import annotated_regions
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 

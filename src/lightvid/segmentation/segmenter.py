@@ -40,7 +40,7 @@ class VideoSegmenter:
         network: called with frames `(1, T, 3, h, w)`, answers an `InstanceOutput`; in evaluation mode. The work is done
             on its device.
         frames: of a window, as in training.
-        overlap: frames that windows share; half of `frames` if not given, and at least 1 for tracks to go on.
+        overlap: frames that windows share, at least 1 for tracks to go on; half of `frames`, rounded up, if not given.
         classification: how the network's class logits are meant, see `InstancePrediction`.
         category_ids: of class 0, 1, ...
         shortest: size of frames' shorter side for the network, in pixels.
@@ -87,7 +87,7 @@ class VideoSegmenter:
         published = classification == "softmax"
         self.network = network
         self.frames = frames
-        self.overlap = frames // 2 if overlap is None else overlap
+        self.overlap = min(frames - 1, (frames + 1) // 2) if overlap is None else overlap
         self.category_ids = list(category_ids)
         self.shortest = shortest
         self.longest = longest
@@ -146,7 +146,8 @@ class VideoSegmenter:
         """Segment a clip that is in memory, such as one of a validation set.
 
         Args:
-            frames: `(T, 3, h, w)`, ImageNet-normalised, of the network's size, without padding; on any device.
+            frames: of the network's size, without padding: `(T, h, w, 3)` uint8 RGB, or `(T, 3, h, w)` float,
+                ImageNet-normalised. On any device; one window at a time goes to the network's and is normalised there.
             size: height and width of the video, which the masks shall have.
             video_id: written into the results.
 
@@ -154,7 +155,13 @@ class VideoSegmenter:
             As `segment`.
         """
         windows = overlapping_windows(len(frames), self.frames, self.overlap)
-        clips = ((window, frames[window.start : window.stop]) for window in windows)
+        device = self._device(frames)
+
+        def prepare(window: range) -> Tensor:
+            part = frames[window.start : window.stop].to(device)
+            return normalise(part) if part.dtype == torch.uint8 else part
+
+        clips = ((window, prepare(window)) for window in windows)
         return self._segment(clips, len(frames), size, video_id, None)
 
     @torch.no_grad()
@@ -191,7 +198,7 @@ class VideoSegmenter:
         count = len(frames)
         if count < self.frames and not self.any_length:
             frames = frames[self.extend(count, self.frames)]
-        device = next((parameter.device for parameter in self.network.parameters()), frames.device)
+        device = self._device(frames)
         autocast = torch.autocast(device.type, dtype=self.precision) if self.precision else nullcontext()
         with autocast:
             output = self.network(frames[None].to(device))
@@ -206,6 +213,10 @@ class VideoSegmenter:
             duplicate_iou=self.duplicate_iou,
         )
         return Instances(window.start, masks[chosen].float(), probabilities[chosen])
+
+    def _device(self, frames: Tensor) -> torch.device:
+        """The network's, or that of the frames if it has no parameters."""
+        return next((parameter.device for parameter in self.network.parameters()), frames.device)
 
     def _extent(self, height: int, width: int) -> tuple[float, float]:
         """The part of its masks that a frame of this size fills.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightvid.errors import CheckpointError, ConfigurationError
@@ -15,6 +18,7 @@ from lightvid.stems.output import PyramidOutput
 from lightvid.stems.resnet_names import resnet_names
 
 RESNET_DEPTHS = {"resnet50": [3, 4, 6, 3], "resnet101": [3, 4, 23, 3]}
+TRIAL_SIDE = 256
 
 
 class ImageStem(nn.Module):
@@ -34,6 +38,7 @@ class ImageStem(nn.Module):
 
     Attributes:
         feature_channels: channels of the maps, the finest first.
+        strides: pixels from one cell of each map to the next; the first is 4.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class ImageStem(nn.Module):
             load_resnet_weights(self.body, Path(weights).expanduser())
         replace_batch_norm(self.body, normalisation)
         self.feature_channels: list[int] = list(self.body.channels)  # type: ignore[arg-type]
+        self.strides = find_strides(self.body, model)
+        self.multiple = 1 if _is_resnet(self.body) else math.lcm(*self.strides)  # a ResNet rounds sizes up by itself
         if not -len(self.feature_channels) <= tokens_from < 0:
             raise ConfigurationError(
                 f"tokens_from counts maps from the coarsest: -1 to -{len(self.feature_channels)}, got {tokens_from}"
@@ -69,12 +76,20 @@ class ImageStem(nn.Module):
         freeze(self.body, frozen)
 
     def forward(self, frames: Tensor, padding: Tensor | None = None) -> PyramidOutput:
-        """Frames `(B, T, 3, H, W)` and their padding `(B, T, H, W)`, True where there is none, to tokens and maps."""
-        maps = self._maps(frames.flatten(0, 1))
+        """Frames `(B, T, 3, H, W)` and their padding `(B, T, H, W)`, True where there is none, to tokens and maps.
+
+        A map of stride s is `(ceil(H / s), ceil(W / s))`, whatever the backbone does at the edges.
+        """
+        height, width = frames.shape[-2:]
+        filled = F.pad(frames.flatten(0, 1), (0, -width % self.multiple, 0, -height % self.multiple))
+        maps = [
+            feature_map[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+            for feature_map, stride in zip(self._maps(filled), self.strides, strict=True)
+        ]
         tokens = maps_to_tokens(self.projection(maps[self.tokens_from]), len(frames))
         if padding is not None:
-            stride = 4 * 2 ** (len(maps) + self.tokens_from)  # the first map is of 1/4, every next one half of it
-            padding = padding[:, :, ::stride, ::stride][:, :, : tokens.shape[2], : tokens.shape[3]]
+            stride = self.strides[self.tokens_from]
+            padding = padding[:, :, ::stride, ::stride]
         return PyramidOutput(tokens, maps, padding)
 
     def _maps(self, frames: Tensor) -> list[Tensor]:
@@ -124,12 +139,47 @@ def _pretrained(model: str) -> nn.Module:
         ) from None
 
 
+@torch.no_grad()
+def find_strides(body: nn.Module, model: str) -> list[int]:
+    """Pixels from one cell of each map to the next; of other models than ResNets measured on a frame.
+
+    Raises:
+        ConfigurationError: the body takes no frames of this size, or its first map is not of 1/4.
+    """
+    if _is_resnet(body):
+        channels: Any = body.channels
+        return [4 * 2**stage for stage in range(len(channels))]
+    trial = copy.deepcopy(body).eval()  # some models note the size that they are called with
+    try:
+        maps = trial(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE, device=next(body.parameters()).device)).feature_maps
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigurationError(
+            f"'{model}' does not encode frames of any size, choose another model ({reason})"
+        ) from None
+    strides = [TRIAL_SIDE // feature_map.shape[-1] for feature_map in maps]
+    if maps[0].ndim != 4 or strides[0] != 4:
+        raise ConfigurationError(
+            f"'{model}' has its first map at 1/{strides[0]} of the frames, the heads need 1/4: choose a model of"
+            " several resolutions, such as a ResNet, Swin or ConvNeXt"
+        )
+    return strides
+
+
+def _is_resnet(body: nn.Module) -> bool:
+    configuration: Any = body.config
+    return configuration.model_type == "resnet"
+
+
 def load_resnet_weights(body: nn.Module, path: Path) -> None:
     """Fill a ResNet from a local file with torchvision's names.
 
     Raises:
+        ConfigurationError: the body is no ResNet.
         CheckpointError: no such file, or tensors that do not fit.
     """
+    if not _is_resnet(body):
+        raise ConfigurationError(f"weights: {path} is for a ResNet, other models bring their own: leave it out")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of ResNet weights")
     try:
@@ -147,7 +197,11 @@ def load_resnet_weights(body: nn.Module, path: Path) -> None:
 
 
 def freeze(body: nn.Module, parts: int) -> None:
-    """Let the first parts of a backbone not learn: its first layers, then its stages; -1 stands for all of it."""
+    """Let the first parts of a backbone not learn: its first layers, then its stages; -1 stands for all of it.
+
+    Raises:
+        ConfigurationError: it has fewer parts.
+    """
     if parts < 0:
         body.requires_grad_(False)
         return
@@ -155,6 +209,10 @@ def freeze(body: nn.Module, parts: int) -> None:
     embedder = getattr(base, "embedder", None) or getattr(base, "embeddings", None)
     encoder = getattr(base, "encoder", None)
     stages = getattr(encoder, "stages", None) or getattr(encoder, "layers", None) or []
-    for part in [embedder, *stages][:parts]:
-        if part is not None:
-            part.requires_grad_(False)
+    found = [part for part in (embedder, *stages) if part is not None]
+    if parts > len(found):
+        raise ConfigurationError(
+            f"frozen: {parts} parts of {len(found)}, the first layers and the stages; -1 freezes all"
+        )
+    for part in found[:parts]:
+        part.requires_grad_(False)
