@@ -23,8 +23,9 @@ def test_small_videos_are_scored_frame_by_frame(size):
 
 
 def test_all_weights_but_the_last_have_spectral_norm_one():
+    torch.manual_seed(0)
     network = TPatchGAN(4)
-    for _ in range(30):  # each forward pass in training mode brings the estimate closer
+    for _ in range(100):  # each forward pass in training mode brings the estimate closer
         network(torch.randn(1, 1, 3, 8, 8))
     norms = [torch.linalg.matrix_norm(weight.flatten(1), 2) for weight in weights(network.eval())]
     torch.testing.assert_close(torch.stack(norms[:-1]), torch.ones(5), atol=0.02, rtol=0)
