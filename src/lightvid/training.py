@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightvid.building import Run, build
-from lightvid.checkpoints.reading import read
+from lightvid.checkpoint_reading import read
 from lightvid.configuration import CONFIG_FILE, compose, compose_linked, holds_a_run, nearest, resolve, save
 from lightvid.errors import CheckpointError, ConfigurationError
 

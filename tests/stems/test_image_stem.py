@@ -63,7 +63,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert message() == f"{path}: no such file of ResNet weights"
+    assert message() == f"{path}: no such checkpoint file"
     path.write_bytes(b"nothing")
     assert "damaged" in message()
     torch.save({"conv1.weight": torch.zeros(8, 3, 7, 7)}, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightvid.checkpoints.reading import Tensors
+from lightvid.checkpoint_reading import Tensors
 
 # What VisTR's network has inside `vistr.`, and plain DETR files at their top.
 _DETECTOR = ("backbone", "transformer", "input_proj", "class_embed", "bbox_embed", "query_embed")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightvid.checkpoint_reading import Tensors
 from lightvid.checkpoints.naming import ATTENTION, DECODER, expand
-from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import InpaintingGenerator, dstt
 
 _BLOCK = {**ATTENTION, "ffn.conv.0": "feed_forward.linear1", "ffn.conv.3": "feed_forward.linear2"}

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from lightvid.checkpoints import dstt, fuseformer, sttn, t_patchgan, vistr
+from lightvid.checkpoint_reading import Tensors
+from lightvid.checkpoints import dstt, e2fgvi, fuseformer, spynet, sttn, t_patchgan, vistr
 from lightvid.checkpoints.detr import vistr_names
-from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import deformable_vistr
+from lightvid.stems.spynet import spynet_layout, spynet_names
 
-Task = Literal["inpaint", "vis"]
+Task = Literal["inpaint", "vis", "flow"]
 Role = Literal["network", "discriminator"]
 
 
@@ -45,7 +46,10 @@ def _segmenter(**options: Any) -> Format:
 FORMATS = {
     "deformable_vistr_r50": _segmenter(preset=deformable_vistr),
     "dstt": Format(dstt.create, dstt.names),
+    "e2fgvi": Format(e2fgvi.create, e2fgvi.names, e2fgvi.convert),
+    "e2fgvi_hq": Format(e2fgvi.create_hq, e2fgvi.names, e2fgvi.convert),
     "fuseformer": Format(fuseformer.create, fuseformer.names),
+    "spynet": Format(spynet.create, spynet_names, spynet_layout, task="flow"),
     "sttn": Format(sttn.create, sttn.names),
     "t_patchgan": Format(t_patchgan.create, t_patchgan.names, role="discriminator"),
     "vistr_r50": _segmenter(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightvid.checkpoint_reading import Tensors
 from lightvid.checkpoints.naming import ATTENTION, DECODER, expand
-from lightvid.checkpoints.reading import Tensors
 from lightvid.errors import CheckpointError
 from lightvid.networks import InpaintingGenerator, fuseformer
 

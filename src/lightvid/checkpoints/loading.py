@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightvid.checkpoint_reading import Tensors, read, tensors_of
 from lightvid.checkpoints.formats import FORMATS, Format
-from lightvid.checkpoints.reading import Tensors, read, tensors_of
 from lightvid.checkpoints.report import CheckpointReport, fill
 from lightvid.checkpoints.runs import CONFIGURATION, load_run
 from lightvid.errors import CheckpointError
@@ -29,10 +29,10 @@ def load(name: str, source: str | Path | Mapping[str, Any], **options: Any) -> n
     Nothing in a file is ever executed. What matched is logged, and attached as `network.checkpoint_report`.
 
     Args:
-        name: "sttn", "dstt" or "fuseformer" (generators); "t_patchgan" (the discriminator); "vistr_r50", "vistr_r101"
-            or "deformable_vistr_r50" (video instance segmentation; files of DETR and Deformable DETR fill what they
-            fit); "vis" (a run's). For a run's checkpoint it chooses the part, and the network is the one that the run's
-            configuration describes; an averaged one is preferred.
+        name: "sttn", "dstt", "fuseformer", "e2fgvi" or "e2fgvi_hq" (generators); "t_patchgan" (the discriminator);
+            "spynet" (optical flow); "vistr_r50", "vistr_r101" or "deformable_vistr_r50" (video instance segmentation;
+            files of DETR and Deformable DETR fill what they fit); "vis" (a run's). For a run's checkpoint it chooses
+            the part, and the network is the one that the run's configuration describes; an averaged one is preferred.
         source: a file, or what such a file holds.
         **options: of the network (see `lightvid.networks`), for published checkpoints. They go over what a file says;
             for `vistr`, what then has another shape, such as the class head after `classes=5`, keeps its start.

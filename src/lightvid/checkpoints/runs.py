@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightvid.checkpoint_reading import Tensors
 from lightvid.checkpoints.building import build
 from lightvid.checkpoints.categories import describe
 from lightvid.checkpoints.formats import Role, Task
-from lightvid.checkpoints.reading import Tensors
 from lightvid.checkpoints.report import CheckpointReport, fill
 from lightvid.errors import CheckpointError
 from lightvid.networks import InstanceSegmenter
@@ -68,14 +68,11 @@ def _prepare_segmenter(network: nn.Module, arguments: Mapping[str, Any], categor
     )
 
 
-def _without_weights(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree without the file that its stem started from: the checkpoint holds the stem, and the file may be gone."""
-    arguments = dict(tree.get("init_args") or {})
-    stem = arguments.get("stem")
-    if isinstance(stem, Mapping) and "weights" in (stem.get("init_args") or {}):
-        given = {name: value for name, value in stem["init_args"].items() if name != "weights"}
-        arguments["stem"] = {**stem, "init_args": given}
-    return {**tree, "init_args": arguments}
+def _without_weights(tree: Any) -> Any:
+    """The tree without the files that its parts started from: the checkpoint holds all, and the files may be gone."""
+    if isinstance(tree, Mapping):
+        return {name: _without_weights(value) for name, value in tree.items() if name != "weights"}
+    return [_without_weights(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> Tensors:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightvid.checkpoint_reading import Tensors
 from lightvid.checkpoints.naming import expand
-from lightvid.checkpoints.reading import Tensors
 from lightvid.networks import InpaintingGenerator, sttn
 
 _BLOCK = {

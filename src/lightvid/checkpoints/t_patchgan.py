@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightvid.checkpoints.reading import Tensors
+from lightvid.checkpoint_reading import Tensors
 from lightvid.networks import TPatchGAN
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from lightvid.attention import CrossAttention
+from lightvid.checkpoint_reading import Tensors
 from lightvid.checkpoints.categories import YOUTUBE_VIS_2019, describe
-from lightvid.checkpoints.reading import Tensors
 from lightvid.errors import CheckpointError
 from lightvid.networks import InstanceSegmenter, vistr
 from lightvid.stems.resnet_names import resnet_names

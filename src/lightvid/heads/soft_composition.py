@@ -25,6 +25,7 @@ class SoftCompositionDecoder(nn.Module):
         hidden: channels of the decoder's last layers.
         bias_map: rows and columns of a learned bias that is added to the features (FuseFormer; 60x108 there), or none
             (DSTT). For features of another size it is interpolated, which is logged once per size.
+        smooth: pass the sum of the patches through a 3x3 convolution (E2FGVI-HQ, in place of the bias map).
         recompute: compute the decoder again in the backward pass, a few frames at a time, instead of keeping its maps.
     """
 
@@ -35,6 +36,7 @@ class SoftCompositionDecoder(nn.Module):
         features: int = 128,
         hidden: int = 64,
         bias_map: Sequence[int] | None = None,
+        smooth: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class SoftCompositionDecoder(nn.Module):
         self.grid = PatchGrid()
         self.composition = nn.Linear(channels, features * self.grid.kernel**2)
         self.bias_map = nn.Parameter(torch.zeros(features, *bias_map)) if bias_map else None
+        self.smoothing = nn.Conv2d(features, features, 3, padding=1) if smooth else None
         self.decoder = ConvDecoder(features, hidden=hidden, recompute=recompute)
         self._logged: set[tuple[int, ...]] = set()
 
@@ -56,7 +59,8 @@ class SoftCompositionDecoder(nn.Module):
         linear = self.composition
 
         def compose(part: Tensor) -> Tensor:
-            return soft_composition(part, linear.weight, linear.bias, size, self.grid)
+            composed = soft_composition(part, linear.weight, linear.bias, size, self.grid)
+            return composed if self.smoothing is None else self.smoothing(composed)
 
         composed = maps_to_tokens(map_frames(compose, tokens_to_maps(cast_for_autocast(tokens))), len(tokens))
         if torch.is_grad_enabled():

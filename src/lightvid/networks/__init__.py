@@ -1,13 +1,15 @@
 """Assembled networks: plain modules that know nothing of training."""
 
 from lightvid.networks.discriminator import TPatchGAN
+from lightvid.networks.encoded_frames import EncodedFrames
 from lightvid.networks.generator import InpaintingGenerator, InpaintingOutput
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 from lightvid.networks.instance_presets import deformable_vistr, vistr
 from lightvid.networks.instance_segmenter import InstanceSegmenter
-from lightvid.networks.presets import dstt, fast_sttn, fuseformer, sttn
+from lightvid.networks.presets import dstt, e2fgvi, e2fgvi_hq, fast_sttn, fuseformer, sttn
 
 __all__ = [
+    "EncodedFrames",
     "InpaintingGenerator",
     "InpaintingOutput",
     "InstanceOutput",
@@ -16,6 +18,8 @@ __all__ = [
     "TPatchGAN",
     "deformable_vistr",
     "dstt",
+    "e2fgvi",
+    "e2fgvi_hq",
     "fast_sttn",
     "fuseformer",
     "sttn",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from lightvid.attention import FullAttention, SpatialAttention, TemporalAttention
+from lightvid.attention import FocalAttention, FullAttention, SpatialAttention, TemporalAttention
 from lightvid.backbone import MLP, ConvFeedForward, FusionFeedForward, LearnedPositions, SpatioTemporalTransformer
 from lightvid.heads import ConvDecoder, SoftCompositionDecoder
 from lightvid.networks.generator import InpaintingGenerator
 from lightvid.ops import PatchGrid
-from lightvid.stems import ConvStem, SoftSplitStem
+from lightvid.stems import ConvStem, FlowGuidedPropagation, SoftSplitStem, SPyNet
 
 
 def sttn(*, recompute_ends: bool = False, **backbone_options: Any) -> InpaintingGenerator:
@@ -85,4 +85,61 @@ def fuseformer(
         SpatioTemporalTransformer(512, **{**options, **backbone_options}),
         SoftCompositionDecoder(512, bias_map=features, recompute=recompute_ends),
         init="published",
+    )
+
+
+def e2fgvi(
+    *,
+    features: tuple[int, int] = (60, 108),
+    published_flow_order: bool = True,
+    flow_weights: str | None = None,
+    recompute_ends: bool = False,
+    **backbone_options: Any,
+) -> InpaintingGenerator:
+    """E2FGVI (Li et al., CVPR 2022): 41,799,743 parameters, as published if no option is given.
+
+    Args:
+        features: rows and columns that the learned bias map is made for; see `fuseformer`.
+        published_flow_order: see `FlowGuidedPropagation`; False is for weights of one's own.
+        flow_weights: see `SPyNet`; where to begin training.
+        recompute_ends: see `sttn`.
+        **backbone_options: see `SpatioTemporalTransformer`.
+    """
+    head = SoftCompositionDecoder(512, bias_map=features, recompute=recompute_ends)
+    return _e2fgvi(head, published_flow_order, flow_weights, backbone_options)
+
+
+def e2fgvi_hq(
+    *,
+    published_flow_order: bool = True,
+    flow_weights: str | None = None,
+    recompute_ends: bool = False,
+    **backbone_options: Any,
+) -> InpaintingGenerator:
+    """E2FGVI-HQ (Li et al., CVPR 2022): 41,117,887 parameters, nothing in it made for one size. Options as `e2fgvi`."""
+    head = SoftCompositionDecoder(512, smooth=True, recompute=recompute_ends)
+    return _e2fgvi(head, published_flow_order, flow_weights, backbone_options)
+
+
+def _e2fgvi(
+    head: SoftCompositionDecoder,
+    published_flow_order: bool,
+    flow_weights: str | None,
+    backbone_options: dict[str, Any],
+) -> InpaintingGenerator:
+    propagation = FlowGuidedPropagation(
+        128, flow=SPyNet(weights=flow_weights), published_flow_order=published_flow_order
+    )
+    options = {
+        "mixer": FocalAttention,
+        "feed_forward": partial(FusionFeedForward, activation="gelu"),
+        "norm": "pre",
+    }
+    return InpaintingGenerator(
+        SoftSplitStem(512, propagation=propagation, recompute=head.decoder.recompute),
+        SpatioTemporalTransformer(512, **{**options, **backbone_options}),
+        head,
+        init="published",
+        pad_to=(60, 108),
+        pad_mode="mirror",
     )

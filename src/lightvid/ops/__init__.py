@@ -5,10 +5,12 @@ from lightvid.ops.chunking import map_frames
 from lightvid.ops.layout import maps_to_tokens, tokens_to_maps
 from lightvid.ops.precision import cast_for_autocast, without_autocast
 from lightvid.ops.soft_split import PatchGrid, overlap_count, soft_composition, soft_split
+from lightvid.ops.warp import flows_agree, warp
 
 __all__ = [
     "PatchGrid",
     "cast_for_autocast",
+    "flows_agree",
     "fused_attention",
     "hide_keys",
     "map_frames",
@@ -17,5 +19,6 @@ __all__ = [
     "soft_composition",
     "soft_split",
     "tokens_to_maps",
+    "warp",
     "without_autocast",
 ]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightvid.checkpoint_reading import read, tensors_of
 from lightvid.errors import CheckpointError, ConfigurationError
 from lightvid.ops import maps_to_tokens
 from lightvid.stems.normalisation import Normalisation, replace_batch_norm
@@ -180,12 +181,7 @@ def load_resnet_weights(body: nn.Module, path: Path) -> None:
     """
     if not _is_resnet(body):
         raise ConfigurationError(f"weights: {path} is for a ResNet, other models bring their own: leave it out")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file of ResNet weights")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # the reader raises whatever a broken file makes its parts raise
-        raise CheckpointError(f"{path}: not a file of tensors, or damaged") from None
+    tensors = tensors_of(read(path), str(path))
     names = resnet_names(body)
     missing = sorted(set(names) - set(tensors))
     if missing:

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightvid.errors import ConfigurationError
-from lightvid.ops import PatchGrid, map_frames, maps_to_tokens, soft_split
+from lightvid.ops import PatchGrid, cast_for_autocast, map_frames, maps_to_tokens, soft_split, tokens_to_maps
+from lightvid.stems.base import InpaintingStem
 from lightvid.stems.conv import quarter_layers
 from lightvid.stems.output import StemOutput
+from lightvid.stems.propagation import FlowGuidedPropagation
 
 # Groups of the hierarchy's convolutions, as published.
 GROUPS = (1, 2, 4, 8, 1)
 
 
-class SoftSplitStem(nn.Module):
+class SoftSplitStem(InpaintingStem):
     """Features at a quarter of the resolution, and one token per overlapping 7x7 patch of them, three pixels apart.
 
     DSTT (Liu et al., 2021) calls the second part patch-to-vector, FuseFormer (Liu et al., ICCV 2021) soft split. The
@@ -30,6 +32,7 @@ class SoftSplitStem(nn.Module):
             next: (384, 512, 384, 256, 128) in FuseFormer and E2FGVI, (256, 256, 256, 256, 128) in DSTT.
         inputs: planes of a frame: 3, or 4 where the masks are given beside the colours.
         recompute: compute the encoder again in the backward pass, a few frames at a time, instead of keeping its maps.
+        propagation: see `InpaintingStem`; of as many channels as the last of `widths` (E2FGVI).
     """
 
     def __init__(
@@ -40,8 +43,9 @@ class SoftSplitStem(nn.Module):
         widths: Sequence[int] = (384, 512, 384, 256, 128),
         inputs: int = 3,
         recompute: bool = False,
+        propagation: FlowGuidedPropagation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, inputs=inputs, width=widths[-1], propagation=propagation)
         if len(widths) != len(GROUPS):
             raise ConfigurationError(f"widths gives the channels of {len(GROUPS)} layers, got {list(widths)}")
         for index, (width, groups) in enumerate(zip(widths, GROUPS, strict=True)):
@@ -50,9 +54,7 @@ class SoftSplitStem(nn.Module):
                 raise ConfigurationError(
                     f"widths[{index}]={width} and base={base} must be divisible by {groups} and {after} groups"
                 )
-        self.channels = channels
         self.features = widths[-1]
-        self.inputs = inputs
         self.recompute = recompute
         self.grid = PatchGrid()
         self.first = quarter_layers(inputs, base)
@@ -63,11 +65,19 @@ class SoftSplitStem(nn.Module):
         )
         self.split = nn.Linear(widths[-1] * self.grid.kernel**2, channels)
 
-    def forward(self, frames: Tensor) -> StemOutput:
-        """Frames `(B, T, inputs, H, W)`, sides divisible by 4, to tokens at about 1/12 and features at 1/4."""
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames `(B, T, inputs, H, W)`, sides divisible by 4, to features `(B, T, H/4, W/4, c)`."""
         maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
-        tokens = map_frames(self._split, maps)
-        return StemOutput(maps_to_tokens(tokens, len(frames)), maps_to_tokens(maps, len(frames)))
+        return maps_to_tokens(maps, len(frames))
+
+    def tokenise(self, features: Tensor) -> StemOutput:
+        """Tokens at about 1/12 of the frames' size, and the features."""
+        tokens = map_frames(self._split, tokens_to_maps(cast_for_autocast(features)))
+        return StemOutput(maps_to_tokens(tokens, len(features)), features)
+
+    def token_size(self, height: int, width: int) -> tuple[int, int]:
+        """See `InpaintingStem.token_size`."""
+        return self.grid.tokens(height, width)
 
     def _encode(self, frames: Tensor) -> Tensor:
         first = self.first(frames.contiguous(memory_format=torch.channels_last))

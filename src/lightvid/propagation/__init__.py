@@ -1,0 +1,1 @@
+"""Filling holes with what other frames show, without learning."""
