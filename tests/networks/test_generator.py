@@ -4,7 +4,7 @@ import torch
 from lightvid.backbone import SpatioTemporalTransformer
 from lightvid.errors import ConfigurationError
 from lightvid.heads import ConvDecoder, SoftCompositionDecoder
-from lightvid.networks import InpaintingGenerator, fast_sttn, sttn
+from lightvid.networks import InpaintingGenerator, e2fgvi, fast_sttn, sttn
 from lightvid.profiling import flops
 from lightvid.stems import ConvStem, SoftSplitStem
 
@@ -41,6 +41,17 @@ def test_sttn_has_the_published_cost():
     with torch.no_grad():
         multiply_adds = flops(lambda: network(video, masks)) / 2
     assert multiply_adds == pytest.approx(1031.6e9, rel=1e-3)
+
+
+def test_e2fgvi_has_the_published_cost_without_what_is_attended_to_twice():
+    with torch.device("meta"):
+        network, video, masks = e2fgvi(), torch.empty(1, 8, 3, 240, 432), torch.empty(1, 8, 1, 240, 432)
+    with torch.no_grad():
+        multiply_adds = flops(lambda: network(video, masks, local_frames=5)) / 2
+    blocks, windows, queries, channels = 8, 16, 8 * 45, 512
+    repeated_keys = 8 * (210 - 169)  # a frame's keys as published, and the distinct ones that exist
+    saved = 2 * blocks * windows * queries * repeated_keys * channels
+    assert multiply_adds + saved == pytest.approx(694.7e9, rel=1e-3)
 
 
 def test_fast_sttn_is_sttn_with_two_half_width_streams():
