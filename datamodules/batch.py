@@ -20,6 +20,8 @@ class InpaintingBatch(NamedTuple):
         files: of each clip, its path and frames, for messages.
         skipped: one line for each clip that could not be read and was replaced by another draw or, in validation,
             left out.
+        local_frames: how many frames of each clip, the first ones, are its own; those after them are references,
+            sparse frames of the same video.
     """
 
     frames: Tensor
@@ -27,6 +29,7 @@ class InpaintingBatch(NamedTuple):
     names: list[str]
     files: list[str]
     skipped: list[str]
+    local_frames: int
 
 
 class ByteBatch(NamedTuple):
@@ -43,6 +46,7 @@ class ByteBatch(NamedTuple):
     names: list[str]
     files: list[str]
     skipped: list[str]
+    local_frames: int
 
     def to_float(self) -> InpaintingBatch:
         """Scale the frames to [-1, 1], on the device where they are."""
@@ -50,7 +54,7 @@ class ByteBatch(NamedTuple):
         frames.copy_(self.frames.movedim(-1, 2))
         # By a tensor: by a number, a GPU would multiply with its reciprocal and round otherwise than a CPU.
         frames.div_(frames.new_full((), 127.5)).sub_(1)
-        return InpaintingBatch(frames, self.masks.unsqueeze(2).float(), self.names, self.files, self.skipped)
+        return InpaintingBatch(frames, self.masks.unsqueeze(2).float(), *self[2:])
 
 
 class InpaintingClip(NamedTuple):
@@ -61,6 +65,7 @@ class InpaintingClip(NamedTuple):
     name: str
     file: str
     skipped: list[str]
+    local_frames: int
 
 
 class MissingClip(NamedTuple):
@@ -79,7 +84,7 @@ def collate(clips: Sequence[InpaintingClip | MissingClip]) -> ByteBatch:
     whole = [clip for clip in clips if isinstance(clip, InpaintingClip)]
     if not whole:
         nothing = torch.empty(0, 0, 0, 0, 3, dtype=torch.uint8)
-        return ByteBatch(nothing, nothing[..., 0], [], [], skipped)
+        return ByteBatch(nothing, nothing[..., 0], [], [], skipped, 0)
     return ByteBatch(
         # In a worker this stacks straight into the memory that is shared with the main process.
         frames=default_collate([clip.frames for clip in whole]),
@@ -87,4 +92,5 @@ def collate(clips: Sequence[InpaintingClip | MissingClip]) -> ByteBatch:
         names=[clip.name for clip in whole],
         files=[clip.file for clip in whole],
         skipped=skipped,
+        local_frames=whole[0].local_frames,
     )

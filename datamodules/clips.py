@@ -29,13 +29,14 @@ class AnnotatedVideo(NamedTuple):
 
 
 class InpaintingClips(ClipDataset):
-    """Clips of `frames` frames with holes: `InpaintingClip`.
+    """Clips with holes: `InpaintingClip`.
 
     Args:
-        videos: each at least `frames` long.
+        videos: each at least `frames + reference_frames` long.
         transform: makes the clips one size.
-        frames: of a clip.
-        sampling: how they are chosen; None takes them from the middle.
+        frames: of a clip, references not counted.
+        sampling: how they are chosen, see `sample_frames`; None takes consecutive ones from the middle.
+        reference_frames: of a clip, after the others.
         masks: "moving" and "stationary" are random shapes (`random_moving_masks`; of "moving" half the draws stand
             still, as published), "object" the shapes of another video's objects (of its own if there is no other),
             "own_object" those of its own.
@@ -52,6 +53,7 @@ class InpaintingClips(ClipDataset):
         *,
         frames: int,
         sampling: FrameSampling | None = "mixed",
+        reference_frames: int = 0,
         masks: MaskKind = "moving",
         mask_dilation: int = 4,
         seed: int = 0,
@@ -62,6 +64,7 @@ class InpaintingClips(ClipDataset):
         self.transform = transform
         self.frames = frames
         self.sampling = sampling
+        self.reference_frames = reference_frames
         self.masks = masks
         self.mask_dilation = mask_dilation
         self.reduced_decoding = reduced_decoding
@@ -69,10 +72,7 @@ class InpaintingClips(ClipDataset):
     def read(self, rng: np.random.Generator, source: AnnotatedVideo, skipped: list[str]) -> InpaintingClip:
         """See `ClipDataset.read`."""
         video = source.video
-        if self.sampling is None:
-            indices = middle_frames(len(video), self.frames).tolist()
-        else:
-            indices = sample_frames(rng, len(video), self.frames, self.sampling).tolist()
+        indices = self._choose_frames(rng, len(video))
         height, width = self.transform.height, self.transform.width
         frames = video.read(indices, reduce_to=(height, width) if self.reduced_decoding else None)
         masks = self._make_masks(rng, source, indices)
@@ -90,7 +90,13 @@ class InpaintingClips(ClipDataset):
             name=video.name,
             file=f"{video.path} [{numbers}]",
             skipped=skipped,
+            local_frames=self.frames,
         )
+
+    def _choose_frames(self, rng: np.random.Generator, length: int) -> list[int]:
+        if self.sampling is None:
+            return middle_frames(length, self.frames).tolist()
+        return sample_frames(rng, length, self.frames, self.sampling, references=self.reference_frames).tolist()
 
     def _make_masks(self, rng: np.random.Generator, source: AnnotatedVideo, indices: list[int]) -> NDArray[np.uint8]:
         """`(T, h, w)`: random shapes in the size of the result, objects in that of their frames."""

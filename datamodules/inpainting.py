@@ -29,13 +29,15 @@ class InpaintingDataModule(ClipDataModule):
         root: the dataset's folder.
         height: of the clips, in pixels; the aspect ratio is not kept.
         width: likewise.
-        frames: of a training clip.
+        frames: of a training clip, references not counted.
         batch_size: clips per process.
         workers: processes that read; 0 reads in the main process.
         sampling: how the frames of a training clip are chosen, see `sample_frames`.
+        reference_frames: sparse frames of the same video after those of a training clip, with `local_and_reference`.
         masks: what the holes of training clips are, see `InpaintingClips`.
         mask_dilation: pixels by which object masks are widened.
-        validation_frames: of a validation clip, from the middle of its video; by default as in training.
+        validation_frames: of a validation clip, consecutive, from the middle of its video; by default as in training,
+            without references.
         validation_masks: what the holes of validation clips are; by default as in training.
         clips_per_video: how often an epoch takes each video.
         horizontal_flip: probability of mirroring a training clip.
@@ -60,6 +62,7 @@ class InpaintingDataModule(ClipDataModule):
         batch_size: int = 2,
         workers: int = 2,
         sampling: FrameSampling = "mixed",
+        reference_frames: int = 0,
         masks: MaskKind = "moving",
         mask_dilation: int = 4,
         validation_frames: int | None = None,
@@ -83,7 +86,12 @@ class InpaintingDataModule(ClipDataModule):
         check_least(height=(height, 1), width=(width, 1), frames=(frames, 1), batch_size=(batch_size, 1))
         check_least(workers=(workers, 0), mask_dilation=(mask_dilation, 0), clips_per_video=(clips_per_video, 1))
         check_least(seed=(seed, 0), colour_jitter=(colour_jitter, 0), validation_frames=(validation_frames or 1, 1))
+        check_least(reference_frames=(reference_frames, 0))
         check_choice("sampling", sampling, get_args(FrameSampling))
+        if reference_frames and sampling != "local_and_reference":
+            raise ConfigurationError(
+                f"data.reference_frames={reference_frames} needs data.sampling=local_and_reference, got '{sampling}'"
+            )
         check_choice("masks", masks, get_args(MaskKind))
         check_choice("validation_masks", validation_masks or masks, get_args(MaskKind))
         check_choice("on_error", on_error, get_args(OnError))
@@ -93,6 +101,7 @@ class InpaintingDataModule(ClipDataModule):
         self.width = width
         self.frames = frames
         self.sampling = sampling
+        self.reference_frames = reference_frames
         self.masks: MaskKind = masks
         self.mask_dilation = mask_dilation
         self.validation_frames = validation_frames or frames
@@ -119,8 +128,10 @@ class InpaintingDataModule(ClipDataModule):
             transform = ClipTransform(
                 self.height, self.width, horizontal_flip=self.horizontal_flip, colour_jitter=self.colour_jitter
             )
-            videos = self._open("train", self.frames)
-            self._train = self._clips(videos, transform, self.frames, self.masks, self.sampling)
+            videos = self._open("train", self.frames + self.reference_frames)
+            self._train = self._clips(
+                videos, transform, self.frames, self.masks, self.sampling, reference_frames=self.reference_frames
+            )
         if stage in ("fit", "validate") and self._validation is None:
             transform = ClipTransform(self.height, self.width)
             videos = self._open("validation", self.validation_frames)
@@ -138,12 +149,15 @@ class InpaintingDataModule(ClipDataModule):
         frames: int,
         masks: MaskKind,
         sampling: FrameSampling | None,
+        *,
+        reference_frames: int = 0,
     ) -> InpaintingClips:
         return InpaintingClips(
             videos,
             transform,
             frames=frames,
             sampling=sampling,
+            reference_frames=reference_frames,
             masks=masks,
             mask_dilation=self.mask_dilation,
             seed=self.seed,

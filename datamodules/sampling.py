@@ -9,28 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-FrameSampling = Literal["mixed", "random", "consecutive"]
+FrameSampling = Literal["mixed", "random", "consecutive", "local_and_reference"]
 ClipSampling = Literal["circular", "consecutive", "spread"]
 Request = tuple[int, int]  # draw, video
 
 
 def sample_frames(
-    rng: np.random.Generator, length: int, count: int, sampling: FrameSampling = "mixed"
+    rng: np.random.Generator, length: int, count: int, sampling: FrameSampling = "mixed", *, references: int = 0
 ) -> NDArray[np.intp]:
-    """Choose `count` of `length` frames, in ascending order.
+    """Choose distinct frames, in ascending order; references, likewise in ascending order, come after the others.
 
     Args:
         rng: the only source of randomness.
-        length: frames of the video, at least `count`.
-        count: frames to choose.
-        sampling: "random" takes distinct frames from anywhere, "consecutive" a uniformly placed run; "mixed" tosses a
-            coin between them (STTN, Zeng et al., ECCV 2020).
+        length: frames of the video, at least `count + references`.
+        count: frames to choose, not counting references.
+        sampling: "random" takes frames from anywhere, "consecutive" a uniformly placed run; "mixed" tosses a coin
+            between them (STTN, Zeng et al., ECCV 2020). "local_and_reference" takes a run, and references from the rest
+            of the video (E2FGVI, Li et al., CVPR 2022).
+        references: how many of them; 0 for the other samplings.
     """
     if sampling == "mixed":
         sampling = "random" if rng.random() < 0.5 else "consecutive"
     if sampling == "random":
         return np.sort(rng.choice(length, count, replace=False))
-    return np.arange(count) + rng.integers(length - count + 1)
+    start = int(rng.integers(length - count + 1))
+    run = np.arange(start, start + count)
+    if sampling == "consecutive":
+        return run
+    rest = np.delete(np.arange(length), run)
+    return np.concatenate((run, np.sort(rng.choice(rest, references, replace=False))))
 
 
 def middle_frames(length: int, count: int) -> NDArray[np.intp]:

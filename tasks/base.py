@@ -9,15 +9,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightvid.errors import ConfigurationError, LightvidError
 
 OnNonFinite = Literal["raise", "skip"]
+MOST_SKIPPED = 100  # steps in a row: the weights themselves must be broken
 
 
 class NonFiniteLossError(LightvidError):
-    """A loss became NaN or infinite."""
+    """A loss or its gradient became NaN or infinite."""
 
 
 class Task(pl.LightningModule):
@@ -28,7 +30,7 @@ class Task(pl.LightningModule):
         gradient_clip: largest gradient norm of each optimiser's parameters; None does not clip.
         accumulate: batches per optimiser step.
         ema_decay: keep an exponential moving average of the network, which is then the one that is validated.
-        on_nonfinite: when a loss is NaN or infinite, stop the run, or leave the step out and count it.
+        on_nonfinite: when a loss or a gradient is NaN or infinite, stop the run, or leave the step out and count it.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Task(pl.LightningModule):
         self.ema_decay = ema_decay
         self.on_nonfinite = on_nonfinite
         self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+        self._last_skipped_batch = -1
         self.network_ema: AveragedModel | None = None
 
     @property
@@ -105,12 +109,7 @@ class Task(pl.LightningModule):
             return True
         bad = [name for name, value in zip(losses, values.tolist(), strict=True) if not math.isfinite(value)]
         which = f"loss {', '.join(bad) or 'of another process'}"
-        message = f"step {self.trainer.global_step}: {which} is not finite for {', '.join(batch.files)}"
-        if self.on_nonfinite == "raise":
-            raise NonFiniteLossError(f"{message}; task.on_nonfinite=skip leaves such steps out")
-        self.skipped_steps += 1
-        self.print(f"{message}: step left out ({self.skipped_steps} so far)")
-        self.log("skipped_steps", float(self.skipped_steps))
+        self._answer_nonfinite(f"{which} is not finite for {', '.join(batch.files)}")
         if self.is_last_of_step():  # the other batches of this step must not add to the next one
             optimizers = self.optimizers()
             for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
@@ -121,6 +120,31 @@ class Task(pl.LightningModule):
         """Keep what has been accumulated: Lightning would drop gradients before each validation."""
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip here, where mixed precision has already unscaled the gradients."""
-        if self.gradient_clip is not None:
-            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        """Clip here, where mixed precision has already unscaled the gradients; take no step with broken ones.
+
+        Losses may be finite and their gradients not. All processes hold the same gradients, and answer alike.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if norm.isfinite():
+            if self.gradient_clip is not None:
+                clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+        elif getattr(self.trainer.precision_plugin, "scaler", None) is None:  # else the scaler leaves the step out
+            names = {parameter: name for name, parameter in self.named_parameters()}
+            bad = [names[p] for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
+            for parameter in parameters:
+                parameter.grad = None  # without gradients an optimiser changes neither weights nor its own state
+            self._answer_nonfinite(f"the gradient of {bad[0] if bad else 'all parameters together'} is not finite")
+
+    def _answer_nonfinite(self, what: str) -> None:
+        message = f"step {self.trainer.global_step}: {what}"
+        if self.on_nonfinite == "raise":
+            raise NonFiniteLossError(f"{message}; task.on_nonfinite=skip leaves such steps out")
+        self.skipped_steps += 1
+        batch = self.trainer.fit_loop.total_batch_idx
+        follows = batch - self._last_skipped_batch <= self.accumulate
+        self._last_skipped_batch, self._skipped_in_a_row = batch, self._skipped_in_a_row + 1 if follows else 1
+        if self._skipped_in_a_row >= MOST_SKIPPED:
+            raise NonFiniteLossError(f"{message}, as in the {MOST_SKIPPED - 1} steps before: go back to a checkpoint")
+        self.print(f"{message}: step left out ({self.skipped_steps} so far)")
+        self.log("skipped_steps", float(self.skipped_steps))

@@ -1,4 +1,4 @@
-"""Video inpainting: reconstruction and adversarial losses, two optimisers, validation."""
+"""Video inpainting: reconstruction, adversarial and flow losses, two optimisers, validation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from lightvid.losses import hinge_discriminator_loss, hinge_generator_loss, region_l1
+from lightvid.errors import ConfigurationError
+from lightvid.losses import FlowTeacher, flow_l1, hinge_discriminator_loss, hinge_generator_loss, region_l1
 from lightvid.metrics import BASELINES, InpaintingMetrics
+from lightvid.networks import InpaintingOutput
+from lightvid.stems import FlowGuidedPropagation
 
 from .base import OnNonFinite, Task
 
@@ -24,10 +28,13 @@ class Inpainting(Task):
 
     Args:
         network: generator, called as `network(masked_frames, masks, local_frames=n)` with `(B, T, 3, H, W)` in [-1, 1]
-            and `(B, T, 1, H, W)`, 1 = hole; its result has `.frames` `(B, T, 3, H, W)`.
+            and `(B, T, 1, H, W)`, 1 = hole; its result is an `InpaintingOutput`.
         hole_weight: of the L1 distance inside the holes (`region_l1`).
         valid_weight: of the L1 distance outside.
         adversarial_weight: of the generator's adversarial loss.
+        flow_weight: of the loss of completed flow (`flow_l1`), for networks that give flows.
+        flow_teacher: gives the flow to learn, from the consecutive frames of a clip without their holes.
+        flow_learning_rate_factor: of what estimates flow, against the rest of the generator; 0 freezes it.
         discriminator: called as `discriminator(video)` with `(B, T, 3, H, W)`; None trains without adversarial loss.
         generator_optimizer: makes the generator's optimiser from its parameters.
         discriminator_optimizer: likewise for the discriminator.
@@ -44,6 +51,9 @@ class Inpainting(Task):
         hole_weight: float = 1.0,
         valid_weight: float = 1.0,
         adversarial_weight: float = 0.01,
+        flow_weight: float = 0.0,
+        flow_teacher: FlowTeacher | None = None,
+        flow_learning_rate_factor: float = 1.0,
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: LRSchedulerCallable | None = None,
@@ -60,9 +70,17 @@ class Inpainting(Task):
             ema_decay=ema_decay,
             on_nonfinite=on_nonfinite,
         )
+        self.flow_teacher = flow_teacher
+        self.flow_learning_rate_factor = flow_learning_rate_factor
+        self._prepare_flow(flow_weight)
         self.average_network()
         self.discriminator = discriminator
-        self.loss_weights = {"hole": hole_weight, "valid": valid_weight, "adversarial": adversarial_weight}
+        self.loss_weights = {
+            "hole": hole_weight,
+            "valid": valid_weight,
+            "flow": flow_weight,
+            "adversarial": adversarial_weight,
+        }
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
@@ -71,14 +89,30 @@ class Inpainting(Task):
             {_key(name): InpaintingMetrics(ssim_window=ssim_window) for name in BASELINES}
         )
 
+    def setup(self, stage: str) -> None:
+        """Refuse to compare flow between frames that are no neighbours.
+
+        Raises:
+            ConfigurationError: `flow_weight` with a data module that does not give consecutive frames.
+        """
+        sampling = getattr(self.trainer.datamodule, "sampling", None)  # type: ignore[attr-defined]
+        if stage == "fit" and self.loss_weights["flow"] and sampling in ("mixed", "random"):
+            raise ConfigurationError(
+                f"task.flow_weight needs consecutive frames, which data.sampling={sampling} does not give:"
+                " data.sampling=local_and_reference, or consecutive"
+            )
+
     def training_step(self, batch: InpaintingBatch, index: int) -> None:
         """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
         step = self.is_last_of_step()
         generator_optimizer, *discriminator_optimizers = self._optimizers()
         truth, masks = batch.frames, batch.masks
-        restored = self.network(truth * (1 - masks), masks, local_frames=truth.shape[1]).frames
+        output = self.network(truth * (1 - masks), masks, local_frames=batch.local_frames)
+        restored = output.frames
         composite = truth * (1 - masks) + restored.float() * masks
         losses = {"hole": region_l1(restored, truth, masks), "valid": region_l1(restored, truth, 1 - masks)}
+        if self.loss_weights["flow"]:
+            losses["flow"] = self._flow_loss(output, truth[:, : batch.local_frames])
         if self.discriminator is not None:
             loss = hinge_discriminator_loss(self.discriminator(truth), self.discriminator(composite.detach()))
             if not self.finite({**losses, "discriminator": loss}, batch):
@@ -103,7 +137,7 @@ class Inpainting(Task):
     def validation_step(self, batch: InpaintingBatch, index: int) -> dict[str, Tensor]:
         """Restore clips and measure them; the result's `restored` is `(B, T, 3, H, W)` in [-1, 1]."""
         truth, masks = batch.frames, batch.masks
-        output = self.validated_network(truth * (1 - masks), masks, local_frames=truth.shape[1])
+        output = self.validated_network(truth * (1 - masks), masks, local_frames=batch.local_frames)
         prediction = output.frames.float().clamp(-1, 1)
         restored = truth * (1 - masks) + prediction * masks
         self.metrics.update((restored + 1) / 2, (truth + 1) / 2, masks)
@@ -120,10 +154,49 @@ class Inpainting(Task):
 
     def configure_optimizers(self) -> Any:
         """One optimiser for the generator and one for the discriminator, each with its own copy of the schedule."""
-        optimizers = [self.generator_optimizer(self.network.parameters())]
+        optimizers = [self._make_generator_optimizer()]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers, [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
+
+    def _make_generator_optimizer(self) -> Optimizer:
+        if self.flow_learning_rate_factor in (0, 1):  # frozen parameters have no gradients
+            return self.generator_optimizer(self.network.parameters())
+        flow = [parameter for network in _flow_networks(self.network) for parameter in network.parameters()]
+        of_flow = set(flow)
+        others = [parameter for parameter in self.network.parameters() if parameter not in of_flow]
+        optimizer = self.generator_optimizer([{"params": others}, {"params": flow}])
+        optimizer.param_groups[1]["lr"] *= self.flow_learning_rate_factor  # schedules keep the ratio
+        return optimizer
+
+    def _prepare_flow(self, weight: float) -> None:
+        """Check what concerns flow, and freeze the networks that estimate it if asked to."""
+        if weight and self.flow_teacher is None:
+            raise ConfigurationError(
+                f"task.flow_weight={weight} needs task.flow_teacher: lightvid.losses.SPyNetTeacher or DISTeacher"
+            )
+        factor, networks = self.flow_learning_rate_factor, _flow_networks(self.network)
+        if factor < 0:
+            raise ConfigurationError(f"task.flow_learning_rate_factor={factor}: expected at least 0")
+        if factor != 1 and not networks:
+            raise ConfigurationError(f"task.flow_learning_rate_factor={factor}: the network estimates no flow")
+        if factor == 0:
+            for network in networks:
+                network.requires_grad_(False)
+
+    def _flow_loss(self, output: InpaintingOutput, truth: Tensor) -> Tensor:
+        """The loss of the flow between consecutive frames `(B, n, 3, H, W)`, given without their holes.
+
+        Raises:
+            ConfigurationError: the network gives no flow.
+        """
+        if output.flows is None or not output.flows[0].shape[1]:
+            raise ConfigurationError(
+                "task.flow_weight needs flow, and the network gives none: give it backbone=flow, and clips two"
+                " consecutive frames at least; or task.flow_weight=0"
+            )
+        assert self.flow_teacher is not None
+        return flow_l1(output.flows, self.flow_teacher(truth))
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -153,6 +226,11 @@ class Inpainting(Task):
         # Computed over all processes already; their equal values are averaged only to say so to Lightning.
         self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
         metrics.reset()
+
+
+def _flow_networks(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network that estimate flow."""
+    return [module.flow for module in network.modules() if isinstance(module, FlowGuidedPropagation)]
 
 
 def _key(name: str) -> str:

@@ -66,14 +66,14 @@ def test_bytes_become_floats_exactly_and_in_their_places():
     frames = torch.arange(2 * 2 * 8 * 16 * 3).remainder(256).byte().view(2, 2, 8, 16, 3)
     masks = torch.zeros(2, 2, 8, 16, dtype=torch.uint8)
     masks[1, 0, 3, 5] = 1
-    batch = ByteBatch(frames, masks, ["a", "b"], ["a [0]", "b [0]"], []).to_float()
+    batch = ByteBatch(frames, masks, ["a", "b"], ["a [0]", "b [0]"], [], 2).to_float()
     values = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1)
     for channel in range(3):
         expected = values[frames[..., channel].numpy()]
         np.testing.assert_array_equal(batch.frames[:, :, channel].numpy(), expected)
     assert batch.frames.is_contiguous()
     assert batch.masks.nonzero().tolist() == [[1, 0, 0, 3, 5]]
-    assert batch[2:] == (["a", "b"], ["a [0]", "b [0]"], [])
+    assert batch[2:] == (["a", "b"], ["a [0]", "b [0]"], [], 2)
 
 
 def test_the_frames_are_those_that_the_batch_names(davis_root):
@@ -82,6 +82,45 @@ def test_the_frames_are_those_that_the_batch_names(davis_root):
         numbers = [int(part[:5]) for part in file.split("[")[1].split(", ")]
         assert clip[:, 0, 0, 0].tolist() == [20 * int(name[1])] * 3
         assert clip[:, 0, 0, 1].tolist() == [25 * number for number in numbers]
+
+
+def test_a_training_clip_may_end_with_references_and_says_how_many_frames_are_its_own(davis_root):
+    options = {**SIZE, "sampling": "local_and_reference", "reference_frames": 2}
+    data = ready(DAVIS(str(davis_root), **options, horizontal_flip=0.0))
+    for stored in data.train_dataloader():
+        batch = data.on_after_batch_transfer(stored, 0)
+        assert batch.frames.shape == (2, 5, 3, 16, 32) and batch.masks.shape == (2, 5, 1, 16, 32)
+        assert stored.local_frames == batch.local_frames == 3
+        for clip, file in zip(stored.frames, batch.files, strict=True):
+            numbers = [int(part[:5]) for part in file.split("[")[1].split(", ")]
+            assert clip[:, 0, 0, 1].tolist() == [25 * number for number in numbers]
+            assert np.diff(numbers[:3]).tolist() == [1, 1] and numbers[3] < numbers[4] and len(set(numbers)) == 5
+    for stored in data.val_dataloader():
+        assert stored.frames.shape[1] == stored.local_frames == 3
+
+
+@pytest.mark.parametrize("sampling", ["mixed", "random", "consecutive"])
+def test_without_references_all_frames_of_a_clip_are_its_own(davis_root, sampling):
+    data = ready(DAVIS(str(davis_root), **SIZE, sampling=sampling))
+    assert all(batch.local_frames == batch.frames.shape[1] == 3 for batch in data.train_dataloader())
+
+
+def test_a_moving_hole_is_where_it_would_be_at_the_time_of_a_reference(davis_root):
+    options = {**SIZE, "sampling": "local_and_reference", "frames": 5, "reference_frames": 3, "clips_per_video": 3}
+    distances = {1: [], 3: []}
+    for batch in ready(DAVIS(str(davis_root), **options)).train_dataloader():
+        for masks, file in zip(batch.masks, batch.files, strict=True):
+            numbers = [int(part[:5]) for part in file.split("[")[1].split(", ")]
+            by_time = masks[np.argsort(numbers)].float()  # all eight frames of the video
+            for step, found in distances.items():
+                found.append((by_time[step:] - by_time[:-step]).abs().mean().item())
+    assert 0 < np.mean(distances[1]) < np.mean(distances[3])
+
+
+def test_a_video_too_short_for_its_references_is_named(davis_root):
+    options = {**SIZE, "sampling": "local_and_reference", "frames": 5, "reference_frames": 4}
+    with pytest.raises(DataError, match=r"t0: too short, 8 frames for clips of 9"):
+        ready(DAVIS(str(davis_root), **options))
 
 
 def test_folders_zips_and_both_layouts_of_youtube_vos_give_the_same_batches(youtube_root):
@@ -386,6 +425,9 @@ def test_what_is_missing_of_a_dataset_is_named(davis_root, youtube_root, tmp_pat
         {"masks": "square"},
         {"validation_masks": "square"},
         {"sampling": "all"},
+        {"reference_frames": -1},
+        {"reference_frames": 2},
+        {"reference_frames": 2, "sampling": "random"},
         {"on_error": "ignore"},
         {"frames": 0},
         {"workers": -1},

@@ -35,7 +35,26 @@ def test_mixed_sampling_is_half_consecutive():
     assert consecutive == pytest.approx(0.5, abs=0.07)
 
 
-@pytest.mark.parametrize("sampling", ["mixed", "random", "consecutive"])
+def test_references_follow_a_run_and_are_other_frames_of_the_whole_video_in_order():
+    starts, references = [], []
+    for seed in range(800):
+        chosen = sample_frames(np.random.default_rng(seed), 30, 5, "local_and_reference", references=3)
+        assert (np.diff(chosen[:5]) == 1).all()
+        assert (np.diff(chosen[5:]) > 0).all() and len(set(chosen)) == 8
+        starts.append(chosen[0])
+        references += chosen[5:].tolist()
+    assert set(starts) == set(range(26))
+    counts = np.bincount(references, minlength=30)
+    # 3 of the 25 frames outside of the run: 96 expected of the ends, which runs seldom cover, and 80 of the middle
+    assert len(counts) == 30 and counts.min() > 50 and counts.max() < 140
+
+
+def test_a_video_as_long_as_run_and_references_gives_all_its_frames():
+    chosen = sample_frames(np.random.default_rng(0), 8, 5, "local_and_reference", references=3)
+    assert sorted(chosen.tolist()) == list(range(8))
+
+
+@pytest.mark.parametrize("sampling", ["mixed", "random", "consecutive", "local_and_reference"])
 def test_a_video_as_long_as_the_clip_gives_all_its_frames(sampling):
     assert sample_frames(np.random.default_rng(0), 5, 5, sampling).tolist() == [0, 1, 2, 3, 4]
 
