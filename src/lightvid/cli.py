@@ -24,6 +24,9 @@ commands:
   sample     write the sample data: lightvid sample [root=data/sample]
 
 commands on files (each with --help):
+  inpaint       remove what masks mark from a video: lightvid inpaint VIDEO --masks MASKS -o OUT
+  evaluate-inpaint  PSNR, SSIM, VFID, E_warp: lightvid evaluate-inpaint --frames ROOT --masks ROOT
+  demo          a web page to try it: lightvid demo
   segment       find and track the instances of a video: lightvid segment VIDEO_OR_FOLDER -o OUT
   segment-vis   results and submission of a YouTube-VIS split: lightvid segment-vis valid.json -o OUT
   evaluate-vis  YouTube-VIS AP of a results file: lightvid evaluate-vis GT.json RESULTS.json
@@ -79,9 +82,12 @@ def _command(name: str) -> Callable[[list[str]], None]:
     commands = {"train": _train, "evaluate": _evaluate, "config": _config, "sample": _sample}
     # Modules with a function `run`; imported only when they are asked for.
     on_files = {
-        "segment": "lightvid.segment_command",
-        "segment-vis": "lightvid.segment_dataset_command",
-        "evaluate-vis": "lightvid.evaluation_vis",
+        "inpaint": "lightvid.commands.inpaint",
+        "evaluate-inpaint": "lightvid.commands.evaluate_inpaint",
+        "demo": "lightvid.demo.command",
+        "segment": "lightvid.commands.segment",
+        "segment-vis": "lightvid.commands.segment_vis",
+        "evaluate-vis": "lightvid.commands.evaluate_vis",
         "check-data": "lightvid.datamodules.checking",
         "split-vis": "lightvid.datamodules.splitting",
     }

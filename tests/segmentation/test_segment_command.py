@@ -8,7 +8,7 @@ import pytest
 
 from lightvid.annotations.results import validate_results
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.segment_command import run
+from lightvid.commands.segment import run
 from lightvid.video import open_video, write_png, write_video
 
 NAMES = ["ball", "dog", "person"]

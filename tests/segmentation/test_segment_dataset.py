@@ -7,7 +7,7 @@ import pytest
 
 from lightvid.annotations.results import validate_submission
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.segment_dataset_command import run
+from lightvid.commands.segment_vis import run
 from lightvid.video import write_png
 
 

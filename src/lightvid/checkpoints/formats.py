@@ -10,12 +10,12 @@ from typing import Any, Literal
 from torch import nn
 
 from lightvid.checkpoint_reading import Tensors
-from lightvid.checkpoints import dstt, e2fgvi, fuseformer, spynet, sttn, t_patchgan, vistr
+from lightvid.checkpoints import dstt, e2fgvi, fuseformer, i3d, spynet, sttn, t_patchgan, vistr
 from lightvid.checkpoints.detr import vistr_names
 from lightvid.networks import deformable_vistr
 from lightvid.stems.spynet import spynet_layout, spynet_names
 
-Task = Literal["inpaint", "vis", "flow"]
+Task = Literal["inpaint", "vis", "flow", "features"]
 Role = Literal["network", "discriminator"]
 
 
@@ -49,6 +49,7 @@ FORMATS = {
     "e2fgvi": Format(e2fgvi.create, e2fgvi.names, e2fgvi.convert),
     "e2fgvi_hq": Format(e2fgvi.create_hq, e2fgvi.names, e2fgvi.convert),
     "fuseformer": Format(fuseformer.create, fuseformer.names),
+    "i3d": Format(i3d.create, i3d.names, i3d.convert, task="features"),
     "spynet": Format(spynet.create, spynet_names, spynet_layout, task="flow"),
     "sttn": Format(sttn.create, sttn.names),
     "t_patchgan": Format(t_patchgan.create, t_patchgan.names, role="discriminator"),

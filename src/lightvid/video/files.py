@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -29,7 +30,7 @@ def count_frames(path: Path) -> int:
     Raises:
         DataError: not a video, or no frame in it.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         count = len(_timestamps(container)[0])
     if count == 0:
         raise DataError(f"{path}: not a video (it has no frames)")
@@ -37,28 +38,33 @@ def count_frames(path: Path) -> int:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, as the file's header says.
+    """Height and width in pixels, as shown: a file may ask for a turn by 90 degrees, which its first frame tells.
 
     Raises:
         DataError: not a video.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
-        return stream.height, stream.width
+        size = stream.height, stream.width
+        try:
+            turned = next((frame.rotation % 180 == 90 for frame in container.decode(stream)), False)
+        except av.FFmpegError:
+            turned = False
+    return (size[1], size[0]) if turned else size
 
 
-def frame_rate(path: Path) -> float:
+def frame_rate(path: Path) -> Fraction:
     """Frames per second, the mean where they vary.
 
     Raises:
         DataError: not a video, or its rate is not known.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
         rate = stream.average_rate or stream.guessed_rate
     if not rate:
         raise DataError(f"{path}: its frame rate is not known")
-    return float(rate)
+    return Fraction(rate)
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> NDArray[np.uint8]:
@@ -81,7 +87,7 @@ def _read_with_decord(path: Path, indices: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def _read_with_pyav(path: Path, indices: Sequence[int]) -> NDArray[np.uint8]:
-    with _open(path) as container:
+    with open_container(path) as container:
         times, keys = _timestamps(container)
         try:
             wanted = sorted({times[index] for index in indices})
@@ -110,7 +116,7 @@ def _decode(container: InputContainer, wanted: list[int], keys: list[int]) -> di
                 position = frame.pts if frame.pts is not None else position
                 if position >= time:
                     if position == time:
-                        frames[time] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                        frames[time] = upright(frame)
                     break
         except av.FFmpegError:
             position = -1 << 62  # whatever comes next enters at its own key frame
@@ -119,14 +125,28 @@ def _decode(container: InputContainer, wanted: list[int], keys: list[int]) -> di
 
 def _timestamps(container: InputContainer) -> tuple[list[int], list[int]]:
     """Presentation times of all frames in order of display, and of the key frames."""
-    packets = [p for p in container.demux(video=0) if p.pts is not None and not p.is_discard]
-    return sorted(p.pts for p in packets if p.pts is not None), sorted(
-        p.pts for p in packets if p.pts is not None and p.is_keyframe
-    )
+    times, keys = [], []  # the packets themselves would be the whole file
+    for packet in container.demux(video=0):
+        if packet.pts is not None and not packet.is_discard:
+            times.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+    return sorted(times), sorted(keys)
+
+
+def upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """`(H, W, 3)` RGB of a decoded frame, turned as the file asks for."""
+    picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return np.rot90(picture, frame.rotation // 90)  # counter-clockwise, as FFmpeg counts
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[InputContainer]:
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Open a video file for reading.
+
+    Raises:
+        DataError: not a video, or no picture track in it.
+    """
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:

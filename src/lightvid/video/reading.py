@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -41,7 +41,7 @@ def open_video(path: str | Path) -> Video:
     if not path.is_file():
         raise DataError(f"{path}: no such video (expected a folder of images, a .zip of images or a video file)")
     if path.suffix.lower() == ".zip":
-        with _open_zip(path) as archive:
+        with open_zip(path) as archive:
             return FrameZip(path, path.stem, _image_names(path, archive.namelist()))
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoFile(path, path.stem, [f"{index:05d}" for index in range(files.count_frames(path))])
@@ -160,7 +160,7 @@ class FrameZip(ImageSequence):
     """One zip of images."""
 
     def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
-        with _open_zip(self.path) as archive:
+        with self._archive() as archive:
             for name in names:
                 try:
                     yield archive.read(name)
@@ -168,6 +168,9 @@ class FrameZip(ImageSequence):
                     raise DataError(f"{self.path}: no file {name} inside this zip") from None
                 except UNPACKING_ERRORS as error:
                     raise DataError(f"{self.path}/{name}: cannot be unpacked from its zip ({error})") from None
+
+    def _archive(self) -> AbstractContextManager[zipfile.ZipFile]:
+        return open_zip(self.path)
 
 
 class VideoFile(Video):
@@ -199,7 +202,12 @@ def _natural_order(name: str) -> tuple[list[str | int], str]:
 
 
 @contextmanager
-def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip for reading.
+
+    Raises:
+        DataError: it is none, or damaged.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

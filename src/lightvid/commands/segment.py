@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightvid.commands.arguments import Parser, positive, show_progress
+from lightvid.commands.segmenting import add_network_options, load_network, make_segmenter
 from lightvid.errors import ConfigurationError
-from lightvid.segmenting import Parser, add_network_options, load_network, make_segmenter, positive, show_progress
 
 if TYPE_CHECKING:
     import numpy as np

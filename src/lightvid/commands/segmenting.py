@@ -1,15 +1,13 @@
-"""What the commands share that segment videos: their options, the network, the segmenter, a line of progress."""
+"""What the commands share that segment videos: their options, the network, the segmenter."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from lightvid.commands.arguments import choose_device, positive
 from lightvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,15 +20,6 @@ logger = logging.getLogger(__name__)
 RUNS = Path("runs/vis")
 
 
-class Parser(argparse.ArgumentParser):
-    """Mistakes end in the error of one line that all commands have."""
-
-    def error(self, message: str) -> NoReturn:
-        """Answer a mistake."""
-        command = self.prog.removeprefix("lightvid ")
-        raise ConfigurationError(f"{command}: {message} (lightvid {command} --help)")
-
-
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Which network, and how it sees a video."""
     source = parser.add_mutually_exclusive_group()
@@ -39,13 +28,6 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive, help="of a window; as in training if not given")
     parser.add_argument("--shortest", type=positive, help="pixels of the shorter side for the network")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto)")
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
-    return int(text)
 
 
 def load_network(checkpoint: Path | None, published: str | None) -> nn.Module:
@@ -77,7 +59,7 @@ def make_segmenter(
     from lightvid.segmentation import VideoSegmenter
 
     return VideoSegmenter(
-        network.to(_device(options.device)),
+        network.to(choose_device(options.device)),
         frames=options.frames or trained.frames,
         overlap=None if options.frames else trained.overlap,
         classification=trained.classification,
@@ -87,30 +69,3 @@ def make_segmenter(
         any_length=trained.classification == "sigmoid",  # as in validation
         further_classes=further_classes,
     )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"--device {name}: not to be had here ({reason})") from None
-    return name
-
-
-def show_progress(length: int) -> Callable[[int], None]:
-    """Prints how far the network is and how fast, in one line; a log file gets the last state alone."""
-    start = time.perf_counter()
-
-    def show(done: int) -> None:
-        finished = done == length
-        if finished or sys.stderr.isatty():
-            speed = done / (time.perf_counter() - start)
-            line = f"\r{done}/{length} frames, {speed:.1f} frames/s"
-            print(line, end="\n" if finished else "", file=sys.stderr, flush=True)
-
-    return show

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightvid.commands.arguments import Parser, show_progress
+from lightvid.commands.segmenting import add_network_options, load_network, make_segmenter
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.segmenting import Parser, add_network_options, load_network, make_segmenter, show_progress
 
 if TYPE_CHECKING:
     from lightvid.annotations.youtube_vis import Annotations

@@ -1,0 +1,1 @@
+"""Commands on files: each module has a function `run(arguments)`."""

@@ -1,0 +1,1 @@
+"""Measuring restored videos whose true frames are known."""

@@ -1,0 +1,40 @@
+"""Fixtures of the inpaint command's tests."""
+
+import pytest
+from media_files import Greying, squares, texture, write_images
+
+LENGTH = 20
+
+
+@pytest.fixture
+def frames():
+    return texture(LENGTH)
+
+
+@pytest.fixture
+def masks():
+    return squares(LENGTH)
+
+
+@pytest.fixture
+def clip(tmp_path, frames):
+    """A folder of frames."""
+    return write_images(tmp_path / "clip", frames)
+
+
+@pytest.fixture
+def mask_folder(tmp_path, masks):
+    return write_images(tmp_path / "masks", masks)
+
+
+@pytest.fixture
+def greying(monkeypatch):
+    """The command works with this restorer, and `greying.options` are what it was asked for."""
+    restorer = Greying()
+
+    def make(options):
+        restorer.options = options
+        return restorer
+
+    monkeypatch.setattr("lightvid.inpainting.restorers.make_restorer", make)
+    return restorer

@@ -1,0 +1,227 @@
+"""What is wrong with a video, its masks, a box or OUT is said in one line, and nothing is left behind."""
+
+import subprocess
+
+import av
+import cv2
+import numpy as np
+import pytest
+from media_files import HEIGHT, WIDTH, encode, squares, texture, write_images
+
+from lightvid.errors import LightvidError
+from lightvid.commands.inpaint import run
+
+
+@pytest.fixture
+def refused(tmp_path, greying):
+    """Runs the command, and gives its one line of refusal, when OUT and its work folder are not there."""
+
+    def refusal(*arguments, out="out.mp4", **options):
+        with pytest.raises(LightvidError) as error:
+            run([*map(str, arguments), "-o", str(tmp_path / out)])
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / out).exists() or options.get("kept")
+        assert not list(tmp_path.rglob("*.partial*"))
+        return str(error.value)
+
+    return refusal
+
+
+BOX = ("--box", "8,8,20,20")
+
+
+def faststart(source, target):
+    """The same file with its index in front, as it is sent over a network."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def test_a_missing_video(refused, tmp_path):
+    assert "gone.mp4: no such video" in refused(tmp_path / "gone.mp4", *BOX)
+
+
+def test_a_file_that_is_no_video(refused, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    assert "text.mp4: not a video" in refused(tmp_path / "text.mp4", *BOX)
+
+
+def test_a_file_without_a_picture_track(refused, tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert "song.mp4: not a video (no picture track in it)" in refused(tmp_path / "song.mp4", *BOX)
+
+
+def test_a_video_without_frames(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty: no frames in it" in refused(tmp_path / "empty", *BOX)
+    (tmp_path / "empty.mp4").touch()
+    assert "empty.mp4: not a video" in refused(tmp_path / "empty.mp4", *BOX)
+
+
+def test_a_file_that_is_cut_off_names_the_first_frame_that_is_gone(refused, tmp_path):
+    whole = faststart(encode(tmp_path / "whole.mp4", texture(60)), tmp_path / "fast.mp4")
+    content = whole.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * 0.6)])
+    message = refused(tmp_path / "cut.mp4", *BOX)
+    first = int(message.split("frame ")[1].split()[0])
+    assert "the first of its 60 that cannot be decoded" in message
+    # The same frames, read without the command: the decoder gives what comes before the cut, a few of them too late.
+    decoded = set()
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        try:
+            for frame in container.decode(video=0):
+                decoded.add(round(frame.pts * frame.time_base * 24))
+        except av.FFmpegError:
+            pass
+    assert set(range(first - 4)) <= decoded
+    assert first not in decoded
+
+
+def test_a_file_whose_index_is_gone(refused, tmp_path, frames):
+    content = encode(tmp_path / "whole.mp4", frames).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    assert "cut.mp4: not a video" in refused(tmp_path / "cut.mp4", *BOX)
+
+
+def test_a_frame_that_cannot_be_decoded_is_named(refused, tmp_path, frames, clip):
+    (clip / "00007.png").write_bytes(b"no picture")
+    assert "00007.png: corrupt frame" in refused(clip, *BOX)
+    source = encode(tmp_path / "clip.mkv", frames, codec="ffv1")
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    place = content.find(packets[7])
+    content[place : place + len(packets[7])] = bytes([255]) * len(packets[7])
+    source.write_bytes(content)
+    assert "clip.mkv: corrupt frame 7" in refused(source, *BOX)
+
+
+def test_a_frame_of_another_size(refused, clip):
+    cv2.imwrite(str(clip / "00007.png"), np.zeros((HEIGHT, WIDTH + 2, 3), np.uint8))
+    assert "frame 00007.png: 66x48 pixels for a video of 64x48" in refused(clip, *BOX)
+
+
+def test_missing_masks(refused, tmp_path, clip):
+    assert "gone: no such masks" in refused(clip, "--masks", tmp_path / "gone")
+    assert "--masks --box is required" in refused(clip)
+
+
+def test_too_few_masks(refused, tmp_path, clip):
+    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(18)))
+    assert "m: 18 masks for 20 frames, none for frame 00018" in message
+    message = refused(clip, "--masks", write_images(tmp_path / "n", squares(18), first=100))
+    assert "n: 18 masks for 20 frames (expected one for each, or one image for all)" in message
+
+
+def test_too_many_masks(refused, tmp_path, clip):
+    assert "21 masks for 20 frames" in refused(clip, "--masks", write_images(tmp_path / "m", squares(21)))
+
+
+def test_sparse_annotations(refused, tmp_path, clip):
+    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(4), step=5))
+    assert "4 masks for 20 frames, of every 5th frame" in message
+
+
+def test_masks_of_another_size(refused, tmp_path, clip, mask_folder):
+    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(20, 96, 128)))
+    assert "m: 128x96 pixels for a video of 64x48" in message
+    cv2.imwrite(str(mask_folder / "00009.png"), np.zeros((9, 9), np.uint8))
+    assert "masks: mask 00009: 9x9 pixels for a video of 64x48" in refused(clip, "--masks", mask_folder)
+
+
+def test_a_broken_mask(refused, clip, mask_folder):
+    (mask_folder / "00009.png").write_bytes(b"")
+    assert "00009.png: corrupt mask" in refused(clip, "--masks", mask_folder)
+
+
+def test_numbers_of_objects_in_lossy_masks(refused, tmp_path, clip):
+    masks = write_images(tmp_path / "m", squares(20), suffix=".jpg")
+    assert "numbers of objects need PNG masks" in refused(clip, "--masks", masks, "--instance", "1")
+
+
+def test_holes_everywhere(refused, tmp_path, clip):
+    white = write_images(tmp_path / "white", np.full((1, HEIGHT, WIDTH), 255, np.uint8))
+    assert "they cover every frame whole" in refused(clip, "--masks", white)
+    assert "they cover every frame whole" in refused(clip, "--box", f"0,0,{WIDTH},{HEIGHT}")
+
+
+@pytest.mark.parametrize("box", ["60,8,20,20", "8,40,20,20", "8,8,0,20", "-2,8,9,9"])
+def test_a_box_outside_the_frame(refused, clip, box):
+    assert f"box {box}: not inside the frame of 64x48" in refused(clip, f"--box={box}")
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (["--box", "1,2,3"], "expected x,y,width,height"),
+        (["--fps", "0"], "expected frames per second"),
+        (["--published", "sttn"], "expected NAME=FILE"),
+        (["--working-size", "240"], "expected HEIGHTxWIDTH"),
+        (["--dilate", "-1"], "expected"),
+        (["--instance", "a"], "expected a whole number"),
+    ],
+)
+def test_options_that_cannot_be(refused, clip, option, named):
+    box = [] if option[0] == "--box" else BOX
+    assert named in refused(clip, *box, *option)
+
+
+def test_a_rate_for_a_video_that_has_one(refused, tmp_path, frames):
+    assert "has its own rate" in refused(encode(tmp_path / "clip.mp4", frames), *BOX, "--fps", "25")
+
+
+def test_a_missing_checkpoint(refused, tmp_path, clip):
+    assert "gone.ckpt: cannot be read" in refused(clip, *BOX, "--checkpoint", tmp_path / "gone.ckpt")
+
+
+@pytest.mark.parametrize(("out", "named"), [("out.webm", "expected .mp4, .mov, .mkv"), ("a.v2", "name without suffix")])
+def test_an_out_of_an_unknown_kind(refused, clip, out, named):
+    assert named in refused(clip, *BOX, out=out)
+
+
+def test_lossless_in_a_container_without_it(refused, clip):
+    assert "--lossless goes into an .mkv" in refused(clip, *BOX, "--lossless")
+
+
+@pytest.mark.parametrize("out", ["clip/out", "clip/out.mp4", "masks/out", "."])
+def test_an_out_among_the_sources(refused, clip, mask_folder, out):
+    assert "must neither lie in" in refused(clip, "--masks", mask_folder, "--overwrite", out=out, kept=out == ".")
+
+
+def test_an_out_that_is_the_source(refused, tmp_path, frames):
+    source = encode(tmp_path / "clip.mp4", frames)
+    before = source.read_bytes()
+    refused(source, *BOX, "--overwrite", out="clip.mp4", kept=True)
+    assert source.read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_never_replaced(refused, tmp_path, clip):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/letter.txt").write_text("dear")
+    assert "such as letter.txt" in refused(clip, *BOX, "--overwrite", out="home", kept=True)
+    (tmp_path / "home.mp4").mkdir()
+    assert "home.mp4: is a folder" in refused(clip, *BOX, "--overwrite", out="home.mp4", kept=True)
+    assert (tmp_path / "home/letter.txt").read_text() == "dear"
+
+
+def test_a_read_only_place(refused, tmp_path, clip):
+    place = tmp_path / "place"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a disk")
+    try:
+        assert "place/out: cannot be written (Read-only file system)" in refused(clip, *BOX, out="place/out")
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

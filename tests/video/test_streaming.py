@@ -1,0 +1,130 @@
+"""A video file that is read for long gives what one that is opened for every call gives, in the time of one pass."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from lightvid.errors import DataError
+from lightvid.video import open_video
+from lightvid.video.streaming import FrameStream
+
+
+def encode(path, length=60, *, codec="libx264", rate=30, times=None, gop=12, rotation=0, size=(48, 64)):
+    coarse = np.random.default_rng(0).integers(0, 255, (7, 9, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = size
+        stream.pix_fmt, stream.codec_context.gop_size = "yuv420p", gop
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(length):
+            frame = av.VideoFrame.from_ndarray(np.roll(picture, number, axis=1), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+ORDERS = {
+    "forwards": list(range(60)),
+    "backwards": list(range(59, -1, -1)),
+    "windows and references": [
+        i for start in range(0, 50, 5) for i in (*range(start, start + 10), 0, 30, 59, start // 2)
+    ],
+    "at random": np.random.default_rng(1).integers(0, 60, 100).tolist(),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mp4", {}),
+        ("clip.avi", {}),  # H.264 stored in another order than shown, in a format that does not say so
+        ("clip.mkv", {"codec": "ffv1"}),
+        ("clip.mp4", {"codec": "mpeg4", "gop": 600}),
+        ("clip.mp4", {"gop": 2}),
+        ("clip.mp4", {"times": np.cumsum(np.random.default_rng(2).integers(10, 90, 60)).tolist()}),
+    ],
+)
+def test_any_order_gives_the_frames_asked_for(tmp_path, order, name, options):
+    path = encode(tmp_path / name, **options)
+    stream, expected = FrameStream(path), open_video(path).read(range(60))
+    assert len(stream) == 60
+    for number in ORDERS[order]:
+        np.testing.assert_array_equal(stream.read([number])[0], expected[number])
+    np.testing.assert_array_equal(stream.read(ORDERS[order][:10]), expected[ORDERS[order][:10]])
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_frames_are_turned_as_a_player_turns_them(tmp_path, rotation):
+    path = encode(tmp_path / "clip.mp4", 5, rotation=rotation)
+    stream = FrameStream(path)
+    assert stream.size() == open_video(path).size() == ((48, 64) if rotation == 180 else (64, 48))
+    shown = []
+    player = cv2.VideoCapture(str(path))
+    while (answer := player.read())[0]:
+        shown.append(answer[1][..., ::-1])
+    assert np.abs(stream.read(range(5)).astype(int) - np.stack(shown)).max() < 5
+
+
+def test_reading_one_by_one_costs_about_one_pass(tmp_path):
+    path = encode(tmp_path / "clip.mp4", 900, gop=250, size=(120, 160))
+
+    def seconds(read):
+        stream, start = FrameStream(path), time.process_time()
+        read(stream)
+        return time.process_time() - start
+
+    whole = seconds(lambda stream: [stream.read(range(start, start + 100)) for start in range(0, 900, 100)])
+    single = seconds(lambda stream: [stream.read([number]) for number in range(900)])
+
+    def windows(stream):
+        for number in range(800):
+            stream.read([number])
+            if number % 10 == 0:
+                stream.read([number + 90])
+                stream.read([max(number - 20, 0)])
+
+    assert single < 2 * whole + 0.2
+    assert seconds(windows) < 6 * whole + 0.2
+
+
+def test_several_threads_may_read(tmp_path):
+    path = encode(tmp_path / "clip.mp4")
+    stream, expected = FrameStream(path), open_video(path).read(range(60))
+    with ThreadPoolExecutor(4) as threads:
+        for number, frames in zip(range(60), threads.map(lambda number: stream.read([number]), range(60)), strict=True):
+            np.testing.assert_array_equal(frames[0], expected[number])
+
+
+def test_a_closed_stream_opens_again(tmp_path):
+    stream = FrameStream(encode(tmp_path / "clip.mp4"))
+    before = stream.read([31])
+    stream.close()
+    np.testing.assert_array_equal(stream.read([31]), before)
+
+
+def test_times_at_a_constant_rate_are_exact_whatever_the_file_rounds_them_to(tmp_path):
+    for name in ("clip.mp4", "clip.mkv", "clip.avi"):
+        timing = FrameStream(encode(tmp_path / name, rate=Fraction(30000, 1001))).index.timing()
+        assert (timing.rate, timing.time_base, list(timing.times)) == (
+            Fraction(30000, 1001),
+            Fraction(1001, 30000),
+            list(range(60)),
+        ), name
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    (tmp_path / "text.mp4").write_text("text")
+    with pytest.raises(DataError, match=r"text\.mp4: not a video"):
+        FrameStream(tmp_path / "text.mp4")
