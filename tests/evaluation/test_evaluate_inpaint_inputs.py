@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lightvid.errors import CheckpointError, ConfigurationError, DataError
 from lightvid.commands.evaluate_inpaint import run
+from lightvid.errors import CheckpointError, ConfigurationError, DataError
 from lightvid.networks.i3d import I3D
 
 

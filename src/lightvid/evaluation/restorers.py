@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from lightvid import checkpoints
 from lightvid.commands.arguments import choose_device
 from lightvid.errors import CheckpointError
 from lightvid.evaluation.clips import FRAMES, Clip, RestoredFiles, check_partners, list_entries
-from lightvid.inpainting.published import Clip as WindowClip
 from lightvid.inpainting.published import PublishedRestorer
 from lightvid.inpainting.restorers import RestorerOptions, make_restorer
-from lightvid.inpainting.video import Frames, MaskedVideo
-from lightvid.inpainting.windows import Window
+from lightvid.inpainting.video import Frames
 from lightvid.metrics import BASELINES
 from lightvid.networks.i3d import I3D
 
@@ -40,24 +35,14 @@ class WholeClipRestorer:
         yield from self.fill(video.read(everything), video.read_masks(everything))[start:]
 
 
-class PublishedBlend(PublishedRestorer):
-    """As `PublishedRestorer`, with frames of float32 before they are cut to whole grey levels for writing.
+class PublishedBlend:
+    """The frames of a `PublishedRestorer` in float32, before they are cut to whole grey levels for writing.
 
     The papers' PSNR and SSIM are those of these frames.
     """
 
-    def restore(self, video: MaskedVideo, *, start: int = 0) -> Iterator[NDArray[Any]]:
-        """See `Restorer.restore`."""
-        self._blend: dict[int, NDArray[np.float32]] = {}
-        for index, _ in enumerate(super().restore(video, start=start), start):
-            yield self._blend.pop(index)
-
-    def _restore(self, window: Window, clip: WindowClip) -> list[Frames]:
-        restored = super()._restore(window, clip)
-        for index, frame in zip(window.local, restored, strict=True):
-            new = frame.astype(np.float32)
-            self._blend[index] = 0.5 * self._blend[index] + 0.5 * new if index in self._blend else new
-        return restored
+    def __init__(self, restorer: PublishedRestorer) -> None:
+        self.restore = restorer.blended
 
 
 def make_restorers(options: argparse.Namespace, clips: list[Clip]) -> dict[str, RestorerOf]:
@@ -118,7 +103,7 @@ def _of_network(options: argparse.Namespace) -> ClipRestorer:
         )
     )
     if isinstance(restorer, PublishedRestorer) and "float" in options.legacy:
-        return PublishedBlend(restorer.network, device=restorer.device)
+        return PublishedBlend(restorer)
     return restorer
 
 
