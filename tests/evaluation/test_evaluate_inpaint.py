@@ -243,11 +243,11 @@ class Levels(nn.Module):
 
 def test_the_papers_measure_the_blend_before_it_is_cut_to_whole_levels(data):
     (clip, _) = find_clips(data / "frames", data / "masks")
-    exact = list(PublishedRestorer(Levels()).blended(clip))
+    exact = list(PublishedRestorer(Levels()).blend(clip))
     cut = list(PublishedRestorer(Levels()).restore(clip))
     hole = clip.read_masks([0])[0] > 0
     assert exact[0].dtype == np.float32
     assert set(np.unique(exact[0][hole])) == {56.5}  # 51 and 62 of two windows
     for blended, written in zip(exact, cut, strict=True):
         assert (blended.astype(np.uint8) == written).all()
-    assert (next(PublishedRestorer(Levels()).blended(clip, start=4)) == exact[4]).all()
+    assert (next(PublishedRestorer(Levels()).blend(clip, start=4)) == exact[4]).all()

@@ -42,7 +42,7 @@ class PublishedBlend:
     """
 
     def __init__(self, restorer: PublishedRestorer) -> None:
-        self.restore = restorer.blended
+        self.restore = restorer.blend
 
 
 def make_restorers(options: argparse.Namespace, clips: list[Clip]) -> dict[str, RestorerOf]:
