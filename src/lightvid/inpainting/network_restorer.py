@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lightvid.errors import ConfigurationError
-from lightvid.inpainting.ahead import one_ahead
 from lightvid.inpainting.blending import Blend, BlendedFrames, to_bytes
 from lightvid.inpainting.encoding import EncodedVideo
 from lightvid.inpainting.schedule import Step, steps
@@ -18,6 +17,7 @@ from lightvid.inpainting.tensors import autocast, composite, place
 from lightvid.inpainting.video import Frames, MaskedVideo
 from lightvid.inpainting.windows import SlidingWindows
 from lightvid.networks.generator import InpaintingGenerator
+from lightvid.video.ahead import one_ahead
 
 
 class NetworkRestorer:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +18,9 @@ from lightvid.segmentation.queries import choose_queries
 from lightvid.segmentation.scoring import Classification, PublishedScoring, Scoring, SigmoidScoring
 from lightvid.segmentation.tracks import Track, TrackResult, track_results
 from lightvid.segmentation.windows import overlapping_windows, ping_pong, repeat
+from lightvid.video.ahead import one_ahead
 from lightvid.video.preparation import fit_size, normalise, resize_bilinear
 
-T = TypeVar("T")
 MASK_STRIDE = 4  # pixels of the network's frames to a cell of its masks, see `InstanceOutput`
 
 
@@ -140,7 +138,7 @@ class VideoSegmenter:
             return normalise(torch.from_numpy(resize_bilinear(frames, *size)))
 
         windows = overlapping_windows(length, self.frames, self.overlap)
-        return self._segment(_ahead(_sliding(windows, prepare)), length, (height, width), video_id, progress)
+        return self._segment(one_ahead(_sliding(windows, prepare)), length, (height, width), video_id, progress)
 
     def segment_clip(self, frames: Tensor, size: tuple[int, int], video_id: int = 0) -> list[TrackResult]:
         """Segment a clip that is in memory, such as one of a validation set.
@@ -246,12 +244,3 @@ def _sliding(windows: list[range], prepare: Callable[[Sequence[int]], Tensor]) -
         new = prepare(range(max(end, window.start), window.stop))
         frames, end = torch.cat([shared, new]) if len(shared) else new, window.stop
         yield window, frames
-
-
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in another thread while the one before is in use."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
