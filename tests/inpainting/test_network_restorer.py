@@ -40,7 +40,7 @@ def restored_window(network, frames, masks, local, references):
 def test_cached_parts_give_what_the_whole_network_gives(make):
     network, video = make(), GeneratedVideo(19, 24, 32, moving_hole)
     frames, masks = whole(video)
-    restored = list(NetworkRestorer(network, max_references=2).restore(video))
+    restored = list(NetworkRestorer(network, window=11, max_references=2).restore(video))
     first = restored_window(network, frames, masks, range(11), [])
     second = restored_window(network, frames, masks, range(8, 19), [0])
     faded = {8: (3, 1), 9: (2, 2), 10: (1, 3)}
@@ -165,13 +165,13 @@ def test_memory_does_not_grow_over_ten_thousand_frames(monkeypatch):
     for index, _ in enumerate(NetworkRestorer(FixedNetwork(), max_references=6).restore(video)):
         if index in (1_000, 9_990):
             resident.append(int(STATM.read_text().split()[1]) * resource.getpagesize())
-    assert max(cached) <= 11 + 6 + 5 + 2
+    assert max(cached) <= 16 + 6 + 5 + 2
     assert resident[1] - resident[0] < 5e6  # the frames are 28 MB, and what is encoded 4 times as much
 
 
 def test_mistakes_are_answered():
     with pytest.raises(ConfigurationError, match="stride=12: windows of 11"):
-        NetworkRestorer(plain_network(), stride=12)
+        NetworkRestorer(plain_network(), window=11, stride=12)
     with pytest.raises(ConfigurationError, match="blend 'linear': choose one of triangular, uniform"):
         NetworkRestorer(plain_network(), blend="linear")
     with pytest.raises(ConfigurationError, match="max_references=-1"):

@@ -19,20 +19,22 @@ from lightvid.inpainting.windows import SlidingWindows
 from lightvid.networks.generator import InpaintingGenerator
 from lightvid.video.ahead import one_ahead
 
+SHARED = 3  # frames of neighbouring windows
+
 
 class NetworkRestorer:
     """Fills holes with a network, in memory and time per frame that do not grow with the video; a `Restorer`.
 
     The network restores overlapping windows, whose predictions are blended in float32 and rounded once. Compared with
     the published scripts (`PublishedRestorer`), each frame is encoded once, flow is estimated once per pair of frames,
-    only what is restored is decoded, the windows overlap less, and windows without a hole cost nothing. Frames are read
-    in another thread, one window ahead.
+    only what is restored is decoded, the windows are longer and overlap less, so that references are looked at less
+    often, and windows without a hole cost nothing. Frames are read in another thread, one window ahead.
 
     Args:
         network: is moved to the device and set to evaluation.
         window: neighbouring frames that are restored together.
-        stride: from one window to the next, in frames. Windows share `window - stride` frames; 5 is the published
-            density, where every frame is restored twice or more.
+        stride: from one window to the next, in frames; windows share `window - stride` frames, 3 by default. Published
+            are windows of 11 frames, one every 5 frames, so that every frame is restored twice or more.
         reference_stride: from one reference frame to the next, in frames.
         max_references: of one window, the nearest on both sides. The default reaches as far as published networks
             were tested on (180 frames).
@@ -51,8 +53,8 @@ class NetworkRestorer:
         self,
         network: InpaintingGenerator,
         *,
-        window: int = 11,
-        stride: int = 8,
+        window: int = 16,
+        stride: int | None = None,
         reference_stride: int = 10,
         max_references: int = 18,
         blend: Blend = "triangular",
@@ -61,6 +63,7 @@ class NetworkRestorer:
         precision: torch.dtype | None = None,
         encode_batch: int = 5,
     ) -> None:
+        stride = max(1, window - SHARED) if stride is None else stride
         if not 1 <= stride <= window:
             raise ConfigurationError(f"stride={stride}: windows of {window} frames begin every 1 to {window} frames")
         if reference_stride < 1 or max_references < 0 or encode_batch < 1:
