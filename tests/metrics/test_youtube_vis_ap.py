@@ -3,13 +3,14 @@
 import gzip
 import importlib.util
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightvid.annotations.rle import encode
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.metrics import evaluate_youtube_vis, youtube_vis_ap
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -207,6 +208,12 @@ def test_damaged_masks_are_refused_instead_of_compared_for_ever(as_benchmark):
         youtube_vis_ap(truth(track(A, torn)), [found(A, A)], as_benchmark=as_benchmark)
 
 
+def test_damaged_masks_of_ignored_categories_are_refused_too():
+    torn = {**A, "counts": A["counts"][:3]}
+    with pytest.raises(DataError, match=r"results\[1\]: segmentations\[1\]: its counts are damaged"):
+        youtube_vis_ap(truth(track(A, A)), [found(A, A), found(A, torn, category=9)], as_benchmark=True)
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), "0.9", None])
 def test_scores_are_finite_numbers(score):
     with pytest.raises(DataError, match=r"results\[0\]: score: expected a finite number"):
@@ -284,3 +291,33 @@ def test_more_than_255_masks_of_a_track_are_measured():
 
 def test_as_benchmark_is_also_the_third_argument():
     assert youtube_vis_ap(truth(track(A, A)), [found(A)], True)["AP"] == ONE
+
+
+def test_any_number_of_processes_gives_the_same_numbers_and_names_the_first_damaged_video():
+    videos = range(1, 9)
+    ground_truth = truth(*(track(A, B, video=video, category=1 + video % 2) for video in videos), videos=8)
+    results = [found(A, A if video % 3 else B, video=video, category=1 + video % 2) for video in videos]
+    one = youtube_vis_ap(ground_truth, results, processes=1)
+    assert 0 < one["AP"] < 1
+    assert youtube_vis_ap(ground_truth, results, processes=3) == youtube_vis_ap(ground_truth, results) == one
+    for index in (3, 6):
+        results[index]["segmentations"][1] = {**A, "counts": A["counts"][:3]}
+    for processes in (1, 3):
+        with pytest.raises(DataError, match=r"results\[3\]: segmentations\[1\]: its counts are damaged"):
+            youtube_vis_ap(ground_truth, results, processes=processes)
+    with pytest.raises(ConfigurationError, match="processes: 0"):
+        youtube_vis_ap(ground_truth, results, processes=0)
+
+
+def evaluate_in_a_daemon(queue):
+    queue.put(youtube_vis_ap(truth(track(A, A)), [found(A, A)], processes=2)["AP"])
+
+
+def test_a_daemonic_process_which_may_have_no_children_evaluates_alone():
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    daemon = context.Process(target=evaluate_in_a_daemon, args=(queue,), daemon=True)
+    daemon.start()
+    daemon.join(timeout=60)
+    assert daemon.exitcode == 0
+    assert queue.get() == ONE

@@ -1,19 +1,13 @@
 """The overlap of tracks beside counted pixels, whether or not pairs that overlap little are left out."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 
 from lightvid.annotations.rle import encode
 from lightvid.metrics.youtube_vis_iou import spatio_temporal_iou
+from lightvid.metrics.youtube_vis_tubes import read_tubes
 
 HEIGHT, WIDTH = 18, 25
-
-
-class Track(NamedTuple):
-    masks: list
-    pixels: np.ndarray
 
 
 def canvases(random, count, frames):
@@ -27,10 +21,11 @@ def canvases(random, count, frames):
     return drawn & (random.random(drawn.shape) > 0.05)
 
 
-def tracks(drawn):
+def tubes(drawn):
     """Of empty frames, one has a mask without pixels and the next none."""
-    coded = [[encode(canvas) if canvas.any() or frame % 2 else None for frame, canvas in enumerate(d)] for d in drawn]
-    return [Track(masks, d.sum((1, 2)).astype(float)) for masks, d in zip(coded, drawn, strict=True)]
+    return read_tubes(
+        [[encode(canvas) if canvas.any() or frame % 2 else None for frame, canvas in enumerate(d)] for d in drawn]
+    )
 
 
 def counted(first, second):
@@ -44,20 +39,32 @@ def test_pairs_that_reach_the_least_overlap_are_exact_and_the_others_stay_below(
         random = np.random.default_rng(seed)
         first, second = canvases(random, 9, frames), canvases(random, 4, frames)
         expected = counted(first, second)
-        exact = spatio_temporal_iou(tracks(first), tracks(second))
+        exact = spatio_temporal_iou(tubes(first), tubes(second))
         assert exact == pytest.approx(expected, abs=1e-12)
         for least in (0.3, 0.5, expected.max()):
-            found = spatio_temporal_iou(tracks(first), tracks(second), least=least)
+            found = spatio_temporal_iou(tubes(first), tubes(second), least=least)
             reached = expected >= least
             assert (found[reached] == exact[reached]).all()
             assert (found[~reached] < least).all()
 
 
-def test_tracks_apart_are_not_compared_at_all(monkeypatch):
+def test_masks_of_any_texture_are_compared_exactly():
+    random = np.random.default_rng(0)
+    rows, columns = np.indices((HEIGHT, WIDTH))
+    textures = [random.random((HEIGHT, WIDTH)) < share for share in (0.02, 0.3, 0.5, 0.9, 0.98)]
+    textures += [rows % 2 == 0, (rows + columns) % 2 == 0, columns % 3 > 0, rows > 5, rows < 5, rows >= 0]
+    textures += [rows == HEIGHT - 1, columns == WIDTH - 1, (rows % (HEIGHT - 1) == 0) | (columns > 20)]
+    drawn = np.stack([np.stack((texture, texture[::-1, ::-1])) for texture in textures])
+    assert spatio_temporal_iou(tubes(drawn), tubes(drawn)) == pytest.approx(counted(drawn, drawn), abs=1e-12)
+
+
+@pytest.mark.parametrize("shift", [(0, 9), (9, 0)])
+def test_tracks_side_by_side_or_one_below_the_other_are_not_compared(shift, monkeypatch):
     canvas = np.zeros((2, 3, HEIGHT, WIDTH), bool)
-    canvas[0, :, :9], canvas[1, :, 9:] = True, True
+    canvas[0, :, :9, :9] = True
+    canvas[1] = np.roll(canvas[0], shift, (1, 2))
     compared = []
-    monkeypatch.setattr("lightvid.metrics.youtube_vis_iou.coco.iou", lambda *masks: compared.append(masks))
-    both = tracks(canvas)
-    assert spatio_temporal_iou([both[0]], [both[1], both[1]], least=0.5).tolist() == [[0, 0]]
+    monkeypatch.setattr("lightvid.metrics.youtube_vis_iou.shared_pixels", lambda *masks: compared.append(masks))
+    one, other = tubes(canvas)
+    assert spatio_temporal_iou([one], [other, other], least=0.5).tolist() == [[0, 0]]
     assert not compared

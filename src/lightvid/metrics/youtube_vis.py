@@ -7,18 +7,21 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lightvid.annotations.result_checks import RecordError, VideoFormat, record_areas, record_problem
+from lightvid.annotations.result_checks import RecordError, VideoFormat, check_record, record_problem
 from lightvid.annotations.results import Source, category_names, load, read_results, video_formats
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.metrics.youtube_vis_averages import YouTubeVISScores, average
 from lightvid.metrics.youtube_vis_matching import Matches, match_video
-from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack, annotated_track, predicted_track
+from lightvid.metrics.youtube_vis_processes import default_processes, match_videos
+from lightvid.metrics.youtube_vis_tracks import LabelledRecord, check_annotation, decode_tracks
 
 Results: TypeAlias = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 """A results file or submission, or its tracks."""
 
 
-def youtube_vis_ap(ground_truth: Source, results: Results, as_benchmark: bool = False) -> dict[str, float]:
+def youtube_vis_ap(
+    ground_truth: Source, results: Results, as_benchmark: bool = False, *, processes: int | None = None
+) -> dict[str, float]:
     """The twelve numbers of the benchmark in [0, 1]; -1 where the ground truth defines none.
 
     AP averages the precision over IoU thresholds .5 to .95, 101 recalls and the categories with ground truth; AR1, AR10
@@ -32,6 +35,8 @@ def youtube_vis_ap(ground_truth: Source, results: Results, as_benchmark: bool = 
         as_benchmark: take what the published evaluation takes, with its result: results that are shorter or longer than
             the video (frames that one of them lacks do not count), masks of another size (the frame does not count),
             unknown categories (ignored), a ground truth with id 0 (never found).
+        processes: that share the videos, with the same numbers; by default one for each core where the input is large
+            and no other thread runs, at most 8. 1: none but this one.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl.
@@ -39,12 +44,17 @@ def youtube_vis_ap(ground_truth: Source, results: Results, as_benchmark: bool = 
     Raises:
         DataError: the ground truth has no annotations, a record is damaged, or, unless `as_benchmark`, a server would
             refuse it or count it otherwise than it was meant.
+        ConfigurationError: less than one process.
     """
-    return evaluate_youtube_vis(ground_truth, results, as_benchmark=as_benchmark).numbers()
+    return evaluate_youtube_vis(ground_truth, results, as_benchmark=as_benchmark, processes=processes).numbers()
 
 
-def evaluate_youtube_vis(ground_truth: Source, results: Results, *, as_benchmark: bool = False) -> YouTubeVISScores:
+def evaluate_youtube_vis(
+    ground_truth: Source, results: Results, *, as_benchmark: bool = False, processes: int | None = None
+) -> YouTubeVISScores:
     """As `youtube_vis_ap`, with what the numbers are averages of."""
+    if processes is not None and processes < 1:
+        raise ConfigurationError(f"processes: {processes}: at least 1, or None for one for each core")
     source = load(ground_truth)
     label = "" if isinstance(ground_truth, Mapping) else f"{ground_truth}: "
     videos, categories = _checked_formats(source, label), category_names(source)
@@ -52,8 +62,16 @@ def evaluate_youtube_vis(ground_truth: Source, results: Results, *, as_benchmark
     label = f"{results}: " if isinstance(results, (str, os.PathLike)) else ""
     records = read_results(results) if isinstance(results, (str, os.PathLike)) else results
     predictions = _predicted_by_video(records, videos, categories, label, as_benchmark=as_benchmark)
-    matches = [match_video(video, predictions[video], tracks[video]) for video in sorted(videos)]
-    return average(Matches.join(matches), list(categories))
+
+    if processes is None:
+        by_video = (*predictions.values(), *tracks.values())
+        processes = default_processes(sum(len(track.masks) for part in by_video for track in part))
+
+    def match(video: int) -> Matches:
+        tracks_of_video = decode_tracks(predictions.get(video, ()), tracks.get(video, ()), as_benchmark=as_benchmark)
+        return match_video(video, *tracks_of_video)
+
+    return average(Matches.join(match_videos(match, sorted(videos), processes)), list(categories))
 
 
 def _checked_formats(source: Mapping[str, Any], label: str) -> dict[int, VideoFormat]:
@@ -72,7 +90,7 @@ def _annotated_by_video(
     label: str,
     *,
     as_benchmark: bool,
-) -> dict[int, list[AnnotatedTrack]]:
+) -> dict[int, list[LabelledRecord]]:
     """Tracks outside the listed videos and categories are an error; as benchmark, they do not count."""
     if source.get("annotations") is None:
         state = "null" if "annotations" in source else "missing"
@@ -95,7 +113,7 @@ def _annotated_by_video(
                 raise DataError(f"{name}: {field}: {value!r} is not among those that the file lists")
         if record["video_id"] in videos and record["category_id"] in categories:
             video = record["video_id"]
-            tracks[video].append(annotated_track(record, name, videos[video], as_benchmark=as_benchmark))
+            tracks[video].append(check_annotation(record, name, videos[video], as_benchmark=as_benchmark))
     return tracks
 
 
@@ -106,15 +124,18 @@ def _predicted_by_video(
     label: str,
     *,
     as_benchmark: bool,
-) -> dict[int, list[PredictedTrack]]:
+) -> dict[int, list[LabelledRecord]]:
     tracks = defaultdict(list)
     for index, record in enumerate(records):
         try:
-            pixels = record_areas(record, videos, categories, as_benchmark=as_benchmark)
+            check_record(record, videos, categories, as_benchmark=as_benchmark)
         except RecordError as problem:
             passes = not as_benchmark and not record_problem(record, videos, categories, as_benchmark=True)
             hint = " (as_benchmark evaluates it all the same)" if passes else ""
             raise DataError(f"{label}results[{index}]: {problem}{hint}") from None
+        name = f"{label}results[{index}]"
         if record["category_id"] in categories:
-            tracks[record["video_id"]].append(predicted_track(record, pixels))
+            tracks[record["video_id"]].append(LabelledRecord(name, record, record["segmentations"]))
+        elif damaged := record_problem(record, videos, categories, as_benchmark=True):
+            raise DataError(f"{name}: {damaged}")
     return tracks

@@ -90,13 +90,14 @@ def _match_category(
     all_scores = np.array([prediction.score for prediction in predictions], np.float64)
     order = np.argsort(-all_scores, kind="stable")[:MOST_TRACKS]  # of equal scores, the first in the file
     predictions = [predictions[index] for index in order]
-    inside = _inside(np.array([mean_area(prediction.pixels) for prediction in predictions]))
+    inside = _inside(np.array([mean_area(prediction.tube.areas) for prediction in predictions]))
     crowd = np.array([track.crowd for track in tracks], np.bool_)
     counted = _inside(np.array([track.area for track in tracks])) & ~crowd[:, None]
 
     outcomes = np.where(inside, WRONG, IGNORED)[..., None].repeat(len(THRESHOLDS), axis=-1).astype(np.int8)
     if predictions and tracks:
-        iou = spatio_temporal_iou(predictions, tracks, least=THRESHOLDS[0])
+        tubes = ([track.tube for track in part] for part in (predictions, tracks))
+        iou = spatio_temporal_iou(*tubes, least=THRESHOLDS[0])
         chosen = match(iou, counted, crowd)
         found = (chosen >= 0) & counted[chosen, np.arange(len(AREA_RANGES))[:, None]]
         outcomes[(chosen >= 0) & ~found] = IGNORED

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightvid.annotations.result_checks import RecordError, VideoFormat, record_areas
+from lightvid.annotations.result_checks import RecordError, VideoFormat, check_record
 from lightvid.errors import DataError
 from lightvid.metrics.youtube_vis_averages import average
 from lightvid.metrics.youtube_vis_matching import Matches, match_video
-from lightvid.metrics.youtube_vis_tracks import annotated_track, predicted_track
+from lightvid.metrics.youtube_vis_tracks import LabelledRecord, check_annotation, decode_tracks
 
 
 class YouTubeVISAP(Metric):
@@ -68,17 +68,19 @@ class YouTubeVISAP(Metric):
         categories: Any = self.categories or {record.get("category_id") for record in records}
         predicted = []
         for index, record in enumerate(predictions):
+            label = f"video {video_id}: predictions[{index}]"
             try:
-                predicted.append(predicted_track(record, record_areas(record, {video_id: video}, categories)))
+                check_record(record, {video_id: video}, categories)
             except RecordError as problem:
-                raise DataError(f"video {video_id}: predictions[{index}]: {problem}") from None
+                raise DataError(f"{label}: {problem}") from None
+            predicted.append(LabelledRecord(label, record, record["segmentations"]))
+        annotated = []
         for index, record in enumerate(tracks):
+            label = f"video {video_id}: tracks[{index}]"
             if record.get("video_id") != video_id or record.get("category_id") not in categories:
-                raise DataError(f"video {video_id}: tracks[{index}]: of another video, or of an unknown category")
-        annotated = [
-            annotated_track(record, f"video {video_id}: tracks[{index}]", video) for index, record in enumerate(tracks)
-        ]
-        self._append(match_video(int(video_id), predicted, annotated))
+                raise DataError(f"{label}: of another video, or of an unknown category")
+            annotated.append(check_annotation(record, label, video))
+        self._append(match_video(int(video_id), *decode_tracks(predicted, annotated)))
 
     def compute(self) -> dict[str, Tensor]:
         """The twelve numbers as float64 scalars, see `youtube_vis_ap`; all -1 before the first track to be found."""
