@@ -14,6 +14,7 @@ PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+SMALLEST = 16  # OpenCV refuses sides of less than a patch
 
 
 def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8], *, preset: Preset = "fast") -> NDArray[np.float32]:
@@ -28,5 +29,10 @@ def dis_flow(first: NDArray[np.uint8], second: NDArray[np.uint8], *, preset: Pre
         `(H, W, 2)` in pixels, x first: what is at p in the first frame is at `p + flow[p]` in the second.
     """
     grey = [frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-    flow = np.zeros((*grey[0].shape[:2], 2), np.float32)
-    return np.asarray(cv2.DISOpticalFlow.create(PRESETS[preset]).calc(grey[0], grey[1], flow), np.float32)
+    height, width = grey[0].shape
+    missing = max(SMALLEST - height, 0), max(SMALLEST - width, 0)
+    if any(missing):
+        grey = [cv2.copyMakeBorder(frame, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE) for frame in grey]
+    flow = np.zeros((*grey[0].shape, 2), np.float32)
+    flow = np.asarray(cv2.DISOpticalFlow.create(PRESETS[preset]).calc(grey[0], grey[1], flow), np.float32)
+    return flow[:height, :width]
