@@ -15,9 +15,11 @@ from torch import nn
 import lightvid.propagation
 from lightvid.checkpoints.building import build
 from lightvid.commands.evaluate_inpaint import run
+from lightvid.errors import CheckpointError
 from lightvid.evaluation.clips import find_clips
+from lightvid.evaluation.measuring import Evaluation, Rules
 from lightvid.inpainting.published import PublishedRestorer
-from lightvid.metrics import VideoQuality, frechet_distance
+from lightvid.metrics import VideoQuality, flow_estimator, frechet_distance
 from lightvid.networks.i3d import I3D
 from lightvid.video import write_video
 
@@ -226,6 +228,27 @@ def test_a_runs_checkpoint_is_measured_under_its_name(data, run_checkpoint, prot
     numbers = evaluate(data, "--checkpoint", str(run_checkpoint), "--protocol", protocol, "--device", "cpu")
     assert numbers["methods"]["best"]["mean"]["frames"] == 9
     assert numbers["methods"]["best"]["mean"]["psnr"] > 20
+    assert numbers["settings"]["protocol"] == protocol
+
+
+@pytest.mark.parametrize(
+    ("protocol", "legacy"), [("published", "all"), ("default", "batchnorm, mean, occlusion, ssim")]
+)
+def test_the_title_says_what_the_numbers_depend_on(data, run_checkpoint, protocol, legacy, capsys, monkeypatch, caplog):
+    monkeypatch.setenv("COLUMNS", "500")
+    with caplog.at_level("INFO", "lightvid"):
+        evaluate(data, "--checkpoint", str(run_checkpoint), "--protocol", protocol, "--dilate", "2", "--only", "dog")
+    expected = f"frames, native; masks widened 2 times; protocol: {protocol}; legacy: {legacy}"
+    assert expected in " ".join(capsys.readouterr().out.split())
+    assert ("float is left out" in caplog.text) == (protocol == "default")
+
+
+def test_a_run_without_a_part_of_its_network_is_not_measured(data, run_checkpoint):
+    content = torch.load(run_checkpoint, weights_only=True)
+    del content["state_dict"]["network.backbone.blocks.0.mixer.query.weight"]
+    torch.save(content, run_checkpoint)
+    with pytest.raises(CheckpointError, match="does not hold the whole network \\(without backbone"):
+        evaluate(data, "--checkpoint", str(run_checkpoint))
 
 
 class Levels(nn.Module):
@@ -251,3 +274,32 @@ def test_the_papers_measure_the_blend_before_it_is_cut_to_whole_levels(data):
     for blended, written in zip(exact, cut, strict=True):
         assert (blended.astype(np.uint8) == written).all()
     assert (next(PublishedRestorer(Levels()).blend(clip, start=4)) == exact[4]).all()
+
+
+class Shifted:
+    """The true frames, every second one brighter by a part of a level."""
+
+    def __init__(self, shift):
+        self.shift = np.float32(shift)
+
+    def restore(self, video, *, start=0):
+        for index in range(start, len(video)):
+            yield np.minimum(video.read_truth([index])[0] + index % 2 * self.shift, 255)
+
+
+class MeanColour(nn.Module):
+    """Instead of I3D."""
+
+    def forward(self, clip):
+        return clip.mean((1, 3, 4))
+
+
+def test_broken_numbers_count_for_psnr_and_ssim_and_whole_levels_for_vfid_and_e_warp(data):
+    evaluation = Evaluation(Rules(i3d=MeanColour(), flow=flow_estimator("dis")))
+    for clip in find_clips(data / "frames", data / "masks"):
+        evaluation.measure(clip, {"broken": Shifted(0.75), "whole": Shifted(0)})
+    broken, whole = evaluation.means().values()
+    assert broken["psnr"] < whole["psnr"] == 100
+    assert broken["ssim"] < whole["ssim"]
+    assert broken["vfid"] == pytest.approx(whole["vfid"], abs=1e-9)
+    assert broken["e_warp_dis"] == whole["e_warp_dis"]

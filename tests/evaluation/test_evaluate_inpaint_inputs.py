@@ -9,6 +9,7 @@ from PIL import Image
 
 from lightvid.commands.evaluate_inpaint import run
 from lightvid.errors import CheckpointError, ConfigurationError, DataError
+from lightvid.evaluation.clips import find_clips
 from lightvid.networks.i3d import I3D
 
 
@@ -71,7 +72,7 @@ def test_two_entries_of_one_name(data):
 @pytest.mark.parametrize(("root", "thing"), [("masks", "masks"), ("results", "restored frames")])
 def test_other_counts_and_sizes(data, root, thing):
     (data / root / "dog" / "00002.png").unlink()
-    assert f"ROOT/{root}/dog: 2 {thing} for the 3" in error_of(data)
+    assert f"ROOT/{root}/dog: 2 {thing} for" in error_of(data)
     shutil.rmtree(data / root / "dog")
     write(data / root / "dog", 3, size=(100, 80))
     message = error_of(data)
@@ -98,20 +99,23 @@ def test_an_unsuitable_network_of_vfid(data):
     del tensors["Mixed_4b.b0.conv3d.weight"]
     torch.save(tensors, data / "i3d.pt")
     message = error_of(data, "--i3d", str(data / "i3d.pt"), error=CheckpointError)
-    assert message == "ROOT/i3d.pt: stages.Mixed_4b.b0.conv3d.weight is not in it, so it is not the whole of I3D"
+    assert message.startswith("ROOT/i3d.pt: does not hold the whole network (without stages.Mixed_4b.b0.conv3d.weight")
     assert "no such checkpoint file" in error_of(data, "--i3d", str(data / "no.pt"), error=CheckpointError)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--size", "432"], "expected WIDTHxHEIGHT such as 432x240, or native, got '432'"),
+        (["--size", "432"], "expected WIDTHxHEIGHT, such as 432x240, got '432'"),
         (["--legacy", "ssim,psnr"], "no choice 'psnr': all, none, or some of float, ssim, mean, batchnorm, occlusion"),
-        (["--dilate", "-1"], "expected a whole number, got '-1'"),
+        (["--dilate", "-1"], "expected a whole number, 0 or more, got '-1'"),
         (["--flow", "flownet2"], "unknown flow 'flownet2': choose dis, spynet=FILE or raft=FILE"),
         (["--checkpoint", "a.ckpt"], "not allowed with argument"),
         (["--device", "gpu9"], "--device gpu9: not to be had here"),
         (["--json", "/proc/x/numbers.json"], "--json /proc/x/numbers.json: cannot be written"),
+        (["--csv", "/proc/numbers.csv"], "--csv /proc/numbers.csv: cannot be written"),
+        (["--protocol", "default"], "--protocol is for networks: give --checkpoint FILE or --published NAME=FILE"),
+        (["--only", "bus,,dog"], "expected names with a comma between them, got 'bus,,dog'"),
     ],
 )
 def test_mistaken_options(data, options, message):
@@ -120,4 +124,31 @@ def test_mistaken_options(data, options, message):
 
 def test_a_published_checkpoint_needs_its_name(data):
     message = error_of(data, "--published", "sttn.pth", results=None, error=ConfigurationError)
-    assert "expected NAME=FILE, such as sttn=sttn.pth, got 'sttn.pth'" in message
+    assert "expected NAME=FILE" in message
+    assert "got 'sttn.pth'" in message
+
+
+def test_a_runs_checkpoint_is_no_network_of_vfid(data):
+    torch.save({"lightvid_config": {"task": {"init_args": {}}}, "state_dict": {}}, data / "best.ckpt")
+    message = error_of(data, "--i3d", str(data / "best.ckpt"), error=CheckpointError)
+    assert message.startswith("ROOT/best.ckpt: a checkpoint of a run with task=inpaint")
+
+
+def test_files_for_the_numbers_are_tried_before_the_work_and_left_as_they_were(data):
+    (data / "old.csv").write_text("old")
+    written = ["--csv", str(data / "old.csv"), "--json", str(data / "new.json")]
+    assert "no video cow" in error_of(data, "--only", "cow", *written)
+    assert (data / "old.csv").read_text() == "old"
+    assert not (data / "new.json").exists()
+
+
+def test_masks_of_other_frames_are_refused_and_those_without_a_common_name_paired_in_order(data, caplog):
+    masks = data / "masks" / "dog"
+    (masks / "00000.png").rename(masks / "00003.png")
+    assert "ROOT/masks/dog: none for frame 00000" in error_of(data)
+    for number in (1, 2, 3):
+        (masks / f"{number:05d}.png").rename(masks / f"mask{number}.png")
+    with caplog.at_level("INFO", "lightvid"):
+        find_clips(data / "frames", data / "masks")
+    (note,) = [record.getMessage() for record in caplog.records]
+    assert note.startswith("dog: masks: no name in common with the frames (mask1 and 00000)")

@@ -3,6 +3,9 @@
 import pytest
 from media_files import Greying, squares, texture, write_images
 
+from lightvid.commands.inpaint import run
+from lightvid.errors import LightvidError
+
 LENGTH = 20
 
 
@@ -38,3 +41,18 @@ def greying(monkeypatch):
 
     monkeypatch.setattr("lightvid.inpainting.restorers.make_restorer", make)
     return restorer
+
+
+@pytest.fixture
+def refused(tmp_path, greying):
+    """Runs the command, and gives its one line of refusal, when OUT and its work folder are not there."""
+
+    def refusal(*arguments, out="out.mp4", **options):
+        with pytest.raises(LightvidError) as error:
+            run([*map(str, arguments), "-o", str(tmp_path / out)])
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / out).exists() or options.get("kept")
+        assert not list(tmp_path.rglob("*.partial*"))
+        return str(error.value)
+
+    return refusal

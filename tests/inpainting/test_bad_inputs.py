@@ -6,26 +6,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media_files import HEIGHT, WIDTH, encode, squares, texture, write_images
+import torch
+from media_files import HEIGHT, WIDTH, encode, texture
 
-from lightvid.errors import LightvidError
 from lightvid.commands.inpaint import run
-
-
-@pytest.fixture
-def refused(tmp_path, greying):
-    """Runs the command, and gives its one line of refusal, when OUT and its work folder are not there."""
-
-    def refusal(*arguments, out="out.mp4", **options):
-        with pytest.raises(LightvidError) as error:
-            run([*map(str, arguments), "-o", str(tmp_path / out)])
-        assert "\n" not in str(error.value)
-        assert not (tmp_path / out).exists() or options.get("kept")
-        assert not list(tmp_path.rglob("*.partial*"))
-        return str(error.value)
-
-    return refusal
-
+from lightvid.errors import LightvidError
 
 BOX = ("--box", "8,8,20,20")
 
@@ -90,7 +75,7 @@ def test_a_file_that_is_cut_off_names_the_first_frame_that_is_gone(refused, tmp_
 def test_a_file_whose_index_is_gone(refused, tmp_path, frames):
     content = encode(tmp_path / "whole.mp4", frames).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
-    assert "cut.mp4: not a video" in refused(tmp_path / "cut.mp4", *BOX)
+    assert "cut.mp4: not a video, or cut off: its index is missing" in refused(tmp_path / "cut.mp4", *BOX)
 
 
 def test_a_frame_that_cannot_be_decoded_is_named(refused, tmp_path, frames, clip):
@@ -106,53 +91,26 @@ def test_a_frame_that_cannot_be_decoded_is_named(refused, tmp_path, frames, clip
     assert "clip.mkv: corrupt frame 7" in refused(source, *BOX)
 
 
+def test_memory_that_is_too_small(refused, clip, greying):
+    def use_up(index):
+        torch.empty(2**55)
+
+    greying.before = use_up
+    assert "out of memory (take a smaller --working-size" in refused(clip, *BOX)
+
+
+def test_an_error_that_is_not_about_memory_is_no_mistake_of_the_user(refused, tmp_path, clip, greying):
+    def fail(index):
+        raise RuntimeError("size of tensor a must match")
+
+    greying.before = fail
+    with pytest.raises(RuntimeError, match="size of tensor a"):
+        run([str(clip), *BOX, "-o", str(tmp_path / "out.mp4")])
+
+
 def test_a_frame_of_another_size(refused, clip):
     cv2.imwrite(str(clip / "00007.png"), np.zeros((HEIGHT, WIDTH + 2, 3), np.uint8))
     assert "frame 00007.png: 66x48 pixels for a video of 64x48" in refused(clip, *BOX)
-
-
-def test_missing_masks(refused, tmp_path, clip):
-    assert "gone: no such masks" in refused(clip, "--masks", tmp_path / "gone")
-    assert "--masks --box is required" in refused(clip)
-
-
-def test_too_few_masks(refused, tmp_path, clip):
-    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(18)))
-    assert "m: 18 masks for 20 frames, none for frame 00018" in message
-    message = refused(clip, "--masks", write_images(tmp_path / "n", squares(18), first=100))
-    assert "n: 18 masks for 20 frames (expected one for each, or one image for all)" in message
-
-
-def test_too_many_masks(refused, tmp_path, clip):
-    assert "21 masks for 20 frames" in refused(clip, "--masks", write_images(tmp_path / "m", squares(21)))
-
-
-def test_sparse_annotations(refused, tmp_path, clip):
-    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(4), step=5))
-    assert "4 masks for 20 frames, of every 5th frame" in message
-
-
-def test_masks_of_another_size(refused, tmp_path, clip, mask_folder):
-    message = refused(clip, "--masks", write_images(tmp_path / "m", squares(20, 96, 128)))
-    assert "m: 128x96 pixels for a video of 64x48" in message
-    cv2.imwrite(str(mask_folder / "00009.png"), np.zeros((9, 9), np.uint8))
-    assert "masks: mask 00009: 9x9 pixels for a video of 64x48" in refused(clip, "--masks", mask_folder)
-
-
-def test_a_broken_mask(refused, clip, mask_folder):
-    (mask_folder / "00009.png").write_bytes(b"")
-    assert "00009.png: corrupt mask" in refused(clip, "--masks", mask_folder)
-
-
-def test_numbers_of_objects_in_lossy_masks(refused, tmp_path, clip):
-    masks = write_images(tmp_path / "m", squares(20), suffix=".jpg")
-    assert "numbers of objects need PNG masks" in refused(clip, "--masks", masks, "--instance", "1")
-
-
-def test_holes_everywhere(refused, tmp_path, clip):
-    white = write_images(tmp_path / "white", np.full((1, HEIGHT, WIDTH), 255, np.uint8))
-    assert "they cover every frame whole" in refused(clip, "--masks", white)
-    assert "they cover every frame whole" in refused(clip, "--box", f"0,0,{WIDTH},{HEIGHT}")
 
 
 @pytest.mark.parametrize("box", ["60,8,20,20", "8,40,20,20", "8,8,0,20", "-2,8,9,9"])
@@ -166,7 +124,10 @@ def test_a_box_outside_the_frame(refused, clip, box):
         (["--box", "1,2,3"], "expected x,y,width,height"),
         (["--fps", "0"], "expected frames per second"),
         (["--published", "sttn"], "expected NAME=FILE"),
-        (["--working-size", "240"], "expected HEIGHTxWIDTH"),
+        (["--working-size", "240"], "expected WIDTHxHEIGHT"),
+        (["--working-size", "0x5"], "expected WIDTHxHEIGHT"),
+        (["--published", "e2fgvi_hq="], "expected NAME=FILE"),
+        (["--threshold", "256"], "expected a brightness of 1 to 255"),
         (["--dilate", "-1"], "expected"),
         (["--instance", "a"], "expected a whole number"),
     ],
@@ -178,6 +139,18 @@ def test_options_that_cannot_be(refused, clip, option, named):
 
 def test_a_rate_for_a_video_that_has_one(refused, tmp_path, frames):
     assert "has its own rate" in refused(encode(tmp_path / "clip.mp4", frames), *BOX, "--fps", "25")
+
+
+def test_a_rate_for_a_folder(refused, clip):
+    assert "--fps: is for videos" in refused(clip, *BOX, "--fps", "25", out="out")
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_an_out_without_a_name(tmp_path, clip, monkeypatch, name):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(LightvidError, match=r"has no name of its own"):
+        run([str(clip), *BOX, "-o", name])
 
 
 def test_a_missing_checkpoint(refused, tmp_path, clip):

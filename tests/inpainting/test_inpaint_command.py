@@ -181,7 +181,7 @@ def test_options_describe_the_restorer(tmp_path, clip, greying):
     weights = tmp_path / "weights.pth"
     weights.touch()
     network = ["--published", f"e2fgvi_hq={weights}", "--window", 9, "--stride", 4, "--references", 0]
-    more = ["--blend", "uniform", "--precision", "bf16", "--working-size", "120x216", "--propagate-first"]
+    more = ["--blend", "uniform", "--precision", "bf16", "--working-size", "216x120", "--propagate-first"]
     command(clip, "--box", "3,3,9,9", *network, *more, "--device", "cpu", out=tmp_path / "a")
     options = greying.options
     assert options.published == ("e2fgvi_hq", weights)

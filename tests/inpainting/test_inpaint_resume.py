@@ -13,8 +13,8 @@ import av
 import pytest
 from media_files import Greying, encode, texture, write_images
 
-from lightvid.errors import ConfigurationError
 from lightvid.commands.inpaint import run
+from lightvid.errors import ConfigurationError, DataError
 
 PART = 8
 SLOW_RUN = """
@@ -201,10 +201,33 @@ def test_an_unfinished_run_is_only_dropped_on_request(tmp_path, source, unfinish
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
 
 
-def test_a_folder_that_is_no_unfinished_run_is_named(source, unfinished):
-    (unfinished.with_name("out.mp4.partial") / "job.json").write_text("[")
-    with pytest.raises(ConfigurationError, match="no unfinished run in it"):
-        run(arguments(source, unfinished, "--resume"))
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+@pytest.mark.parametrize("job", [None, "[", "[]", '{"steps": 3}', '{"out": "other.mp4", "job": {}}'])
+def test_a_folder_that_no_run_made_is_never_touched(tmp_path, source, option, job):
+    folder = tmp_path / "out.mp4.partial"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("x")
+    if job is not None:
+        (folder / "job.json").write_text(job)
+    with pytest.raises(ConfigurationError, match=r"out\.mp4\.partial: no unfinished run in it \(move it away"):
+        run(arguments(source, tmp_path / "out.mp4", option))
+    assert (folder / "thesis.txt").read_text() == "x"
+
+
+def test_a_run_that_was_stopped_before_it_wrote_its_job_is_in_nobodys_way(tmp_path, source, greying):
+    (tmp_path / "out.mp4.partial").mkdir()
+    (tmp_path / "out.mp4.partial/job.json.partial").write_text("{")
+    run(arguments(source, tmp_path / "out.mp4"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+def test_a_frame_that_breaks_on_the_way_costs_no_finished_one(tmp_path, source, greying):
+    stop_at(greying, 13, DataError("clip.mp4: corrupt frame 13"))
+    with pytest.raises(DataError, match="corrupt frame 13; 8 of 20 frames are kept, --resume goes on with them"):
+        run(arguments(source, tmp_path / "out.mp4"))
+    go_on(greying)
+    run(arguments(source, tmp_path / "out.mp4", "--resume"))
+    assert greying.starts == [0, 8]
 
 
 def test_a_finished_part_that_was_damaged_since_is_named(source, unfinished):

@@ -15,9 +15,10 @@ from small_videos import (
     whole,
 )
 
-from lightvid.errors import ConfigurationError, DataError
+from lightvid.errors import CheckpointError, ConfigurationError, DataError
 from lightvid.inpainting.encoding import EncodedVideo
 from lightvid.inpainting.network_restorer import NetworkRestorer
+from lightvid.networks.generator import InpaintingOutput
 
 STATM = Path("/proc/self/statm")
 
@@ -152,6 +153,22 @@ def test_autocast_runs_the_network_in_the_given_precision():
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="the memory of a process is read from /proc")
+@pytest.mark.parametrize(
+    ("precision", "way_out"), [(None, "weights are unusable"), (torch.float16, r"in torch\.float16 \(take fp32\)")]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_no_numbers_are_refused_with_their_frame(precision, way_out, value):
+    class Broken(FixedNetwork):
+        def restore(self, encoded, *, local_frames, flows, decode):
+            predicted = torch.zeros(1, decode, 3, *encoded.size)
+            predicted[:, 4, 0, 3, 3] = value
+            return InpaintingOutput(predicted)
+
+    frames = NetworkRestorer(Broken(), precision=precision).restore(GeneratedVideo(6, hole=moving_hole))
+    with pytest.raises(CheckpointError, match=f"frame 4: what the network predicts is not finite.*{way_out}"):
+        list(frames)
+
+
 def test_memory_does_not_grow_over_ten_thousand_frames(monkeypatch):
     cached, resident = [], []
     keep = EncodedVideo.keep

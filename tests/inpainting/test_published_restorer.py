@@ -3,7 +3,7 @@ import pytest
 import torch
 from small_videos import GeneratedVideo, MixingNetwork, flow_guided_network, plain_network, whole
 
-from lightvid.errors import ConfigurationError
+from lightvid.errors import CheckpointError, ConfigurationError
 from lightvid.inpainting.published import PublishedRestorer
 from lightvid.networks.generator import InpaintingOutput
 
@@ -91,6 +91,19 @@ def test_frames_come_as_soon_as_no_later_window_has_them_and_are_read_once():
     assert max(index for index in video.frames_read if index % 10) <= 10  # no more than two windows and references
     list(frames)
     assert sorted(video.frames_read) == sorted(video.masks_read) == list(range(300))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_no_numbers_are_refused_with_their_frame(value):
+    class Broken(torch.nn.Module):
+        def forward(self, frames, masks, *, local_frames):
+            predicted = torch.zeros_like(frames)
+            predicted[:, 4, 0, 3, 3] = value
+            return InpaintingOutput(predicted)
+
+    video = GeneratedVideo(6, hole=moving_hole)
+    with pytest.raises(CheckpointError, match=r"frame 4: what the network predicts is not finite \("):
+        list(PublishedRestorer(Broken()).restore(video))
 
 
 def test_mistakes_are_answered():

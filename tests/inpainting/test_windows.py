@@ -27,13 +27,30 @@ def test_published_windows_grow_with_the_video(length, most):
     assert max(sizes) == most
 
 
-@pytest.mark.parametrize("length", [1, 10, 30, 31, 200])
-@pytest.mark.parametrize("references", [0, 1, 3, 6])
-def test_limited_references_stay_in_number_and_inside_the_video(length, references):
-    for window in published_windows(length, 5, 10, references):
-        assert len(window.references) <= references
-        assert all(index < length and index not in window.local for index in window.references)
-        assert all(abs(index - local) <= 5 * references + 10 for index in window.references for local in window.local)
+def test_limited_published_references_are_every_tenth_frame_from_the_first_in_reach():
+    windows = published_windows(33, 5, 10, 4)
+    expected = [(10, 20), (20,), (0, 20, 30), (0, 30), (0, 10, 30), (5, 15), (10, 20)]
+    assert [window.references for window in windows] == expected
+
+
+def test_limited_references_lie_on_a_grid_around_the_centre_of_the_window():
+    windows = list(published_windows(61, 5, 10, 4))
+    assert [window.references for window in windows] == [
+        (10, 20),
+        (20,),
+        (0, 20, 30),
+        (0, 30),
+        (0, 10, 30, 40),
+        (5, 15, 35, 45),
+        (10, 20, 40, 50),
+        (15, 25, 45, 55),
+        (20, 30, 50, 60),
+        (25, 35, 55),
+        (30, 40, 60),
+        (35, 45),
+        (40, 50),
+    ]
+    assert all(window.references == () for window in published_windows(61, 5, 10, 0))
 
 
 @pytest.mark.parametrize("length", [1, 2, 10, 11, 12, 19, 20, 40, 93, 400])

@@ -1,14 +1,9 @@
-"""VFID with a network small enough to know its features."""
-
-from datetime import timedelta
+"""The features of VFID, with a network small enough to know them."""
 
 import numpy as np
-import pytest
-import torch
-import torch.distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 
-from lightvid.metrics import VFID, VideoFeatures, frechet_distance
+from lightvid.metrics import VideoFeatures
 
 
 class MeanColour(nn.Module):
@@ -21,61 +16,6 @@ class MeanColour(nn.Module):
     def forward(self, clip):
         self.lengths.append(clip.shape[1])
         return clip.mean((1, 3, 4))
-
-
-def videos(count, seed):
-    return torch.rand(count, 4, 3, 6, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def test_it_is_the_distance_between_one_vector_of_each_video():
-    metric = VFID(MeanColour(), channels=3)
-    restored, truth = videos(5, 0), videos(5, 1) ** 2
-    metric.update(restored[:3], truth[:3])
-    metric.update(restored[3:], truth[3:])
-    expected = frechet_distance(restored.mean((1, 3, 4)), truth.mean((1, 3, 4)))
-    assert metric.compute().item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_equal_videos_are_at_distance_0_and_one_video_has_none():
-    metric = VFID(MeanColour(), channels=3)
-    metric.update(videos(1, 0), videos(1, 0))
-    assert metric.compute().isnan()
-    metric.update(videos(4, 2), videos(4, 2))
-    assert metric.compute().item() == pytest.approx(0, abs=1e-6)
-    metric.reset()
-    assert metric.compute().isnan()
-
-
-def distances(rank, store):
-    """Of five videos that two processes share 2 to 3, and 5 to 0."""
-    timeout = timedelta(seconds=120)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timeout)
-    try:
-        found = []
-        for share in ((slice(0, 2), slice(2, 5)), (slice(0, 5), slice(0, 0))):
-            metric = VFID(MeanColour(), channels=3)
-            if len(range(5)[share[rank]]):
-                metric.update(videos(5, 0)[share[rank]], videos(5, 1)[share[rank]] ** 2)
-            found.append(metric.compute().item())
-        return found
-    finally:
-        dist.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of PyTorch has no gloo")
-def test_processes_with_unequal_shares_find_the_distance_of_all_videos(tmp_path):
-    other = multiprocessing.get_context("spawn").Process(target=distances, args=(1, tmp_path / "store"))
-    other.start()
-    try:
-        found = distances(0, tmp_path / "store")
-    finally:
-        other.join(timeout=30)
-        other.kill()
-    metric = VFID(MeanColour(), channels=3)
-    metric.update(videos(5, 0), videos(5, 1) ** 2)
-    assert found == pytest.approx([metric.compute().item()] * 2, rel=1e-5)
 
 
 def test_a_video_is_seen_whole_as_in_the_papers_or_in_overlapping_chunks():

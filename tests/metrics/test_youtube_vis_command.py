@@ -7,8 +7,8 @@ import pytest
 
 from lightvid.annotations.results import read_results, write_results, write_submission
 from lightvid.annotations.rle import encode
-from lightvid.errors import ConfigurationError, DataError
 from lightvid.commands.evaluate_vis import run
+from lightvid.errors import ConfigurationError, DataError
 
 MASK = encode(np.eye(8, dtype=bool))
 TRACK = {"video_id": 1, "category_id": 3, "segmentations": [MASK, None]}

@@ -44,10 +44,10 @@ def test_the_two_orders_of_flows_agree_for_two_frames_and_differ_for_three():
 
 
 def test_the_backward_pass_takes_the_flow_that_starts_at_its_frame():
-    """In a clip whose last flow alone is changed, the corrected order changes the second but last frame's alignment."""
+    """A changed flow of the first frame changes its own alignment, the backward pass's last, and no other."""
     features, (forward, backward) = clip(4)
     changed = forward.clone()
-    changed[:, 0] += 1  # of the first frame: the backward pass needs it last
+    changed[:, 0] += 1
     module = propagation()
     states = {}
 
@@ -171,3 +171,15 @@ def test_spynet_computes_in_float32_under_autocast():
     expected = network(frames, frames.flip(-1))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network(frames, frames.flip(-1)), expected)
+
+
+@torch.inference_mode()
+def test_hq_frames_are_mirrored_below_and_on_the_right_up_to_whole_windows():
+    network = e2fgvi_hq(blocks=1).eval()
+    frames, masks = torch.rand(1, 2, 3, 70, 150) * 2 - 1, torch.zeros(1, 2, 1, 70, 150)
+    masks[..., 20:40, 130:] = 1  # to the right edge, so that the mirror image has a hole as well
+    frames *= 1 - masks
+    by_hand = [torch.cat((x, x.flip(-2)[..., :50, :]), dim=-2) for x in (frames, masks)]
+    by_hand = [torch.cat((x, x.flip(-1)[..., :66]), dim=-1) for x in by_hand]
+    expected = network(*by_hand).frames[..., :70, :150]
+    torch.testing.assert_close(network(frames, masks).frames, expected, rtol=0, atol=1e-6)

@@ -2,5 +2,6 @@
 
 from lightvid.checkpoints.loading import load
 from lightvid.checkpoints.report import CheckpointReport
+from lightvid.checkpoints.whole import load_generator, load_i3d
 
-__all__ = ["CheckpointReport", "load"]
+__all__ = ["CheckpointReport", "load", "load_generator", "load_i3d"]

@@ -95,6 +95,7 @@ def _surroundings() -> Tensor:
     rows, columns = torch.arange(5).view(-1, 1), torch.arange(9)
     found = []
     for copy, (down, right) in enumerate([(2, 4), (2, -4), (-2, 4), (-2, -4)]):
-        inside = ((rows + down) % 1000 < 5) & ((columns + right) % 1000 < 9)
+        row, column = rows + down, columns + right
+        inside = (row >= 0) & (row < 5) & (column >= 0) & (column < 9)
         found.append(copy * 45 + (~inside).flatten().nonzero().flatten())
     return torch.cat(found)

@@ -31,6 +31,21 @@ class CheckpointReport:
         """Whether the file and the network hold the same tensors."""
         return not (self.missing or self.unexpected or self.mismatched)
 
+    def require_whole(self, source: str) -> None:
+        """Refuse a network that keeps initial values, for uses that do not train it.
+
+        Args:
+            source: what to call the file in messages.
+
+        Raises:
+            CheckpointError: naming the first tensor that the file does not fill.
+        """
+        if lacking := [*self.missing, *self.mismatched]:
+            raise CheckpointError(
+                f"{source}: does not hold the whole network (without {lacking[0]}, {len(lacking)} missing in all):"
+                " give a complete file of this network"
+            )
+
     def __str__(self) -> str:
         text = f"{len(self.matched)} tensors matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected"
         if self.mismatched:

@@ -15,9 +15,13 @@ from lightvid.checkpoints.report import CheckpointReport, fill
 from lightvid.errors import CheckpointError
 from lightvid.networks import InstanceSegmenter
 
-# The configuration, and the data's `[[id, name], ...]` that runs with task=vis add.
+# The configuration, and the data's `[[id, name], ...]` that runs with instances add.
 CONFIGURATION = "lightvid_config"
 CATEGORIES = "categories"
+
+# What a run with task=joint calls the two tasks it is made of.
+PARTS: dict[Task, str] = {"inpaint": "inpainting", "vis": "segmentation"}
+NAMES: dict[Task, str] = {"inpaint": "sttn (or another generator's name) or t_patchgan", "vis": "vis"}
 
 
 def load_run(content: Mapping[str, Any], label: str, *, task: Task, role: Role) -> tuple[nn.Module, CheckpointReport]:
@@ -26,19 +30,23 @@ def load_run(content: Mapping[str, Any], label: str, *, task: Task, role: Role) 
     Args:
         content: of the checkpoint.
         label: what to call it in messages.
-        task: that the run should have trained.
+        task: that the run should have trained, alone or with task=joint.
         role: the part of it.
 
     Raises:
         CheckpointError: of another task, without such a part, or not as a run writes it.
     """
-    if (trained := "vis" if CATEGORIES in content else "inpaint") != task:
-        names = "vis" if trained == "vis" else "sttn (or another generator's name) or t_patchgan"
-        raise CheckpointError(f"{label}: a checkpoint of a run with task={trained}: load it as {names}")
     try:
-        arguments = content[CONFIGURATION]["task"]["init_args"]
-        tree, state = arguments[role], content["state_dict"]
-    except (KeyError, TypeError):
+        arguments, state = content[CONFIGURATION]["task"]["init_args"], content["state_dict"]
+        trained = _trained(content, arguments)
+        if task not in trained:
+            names = [NAMES[part] for part in trained]
+            which = "joint" if len(trained) > 1 else trained[0]
+            raise CheckpointError(f"{label}: a checkpoint of a run with task={which}: load it as {', '.join(names)}")
+        if len(trained) > 1:
+            arguments, state = arguments[PARTS[task]]["init_args"], _below(state, f"{PARTS[task]}.")
+        tree = arguments[role]
+    except (KeyError, TypeError, AttributeError):
         tree = state = None
     if not isinstance(tree, Mapping) or not isinstance(state, Mapping):
         raise CheckpointError(f"{label}: a checkpoint of a run, but it describes no {role}")
@@ -47,6 +55,13 @@ def load_run(content: Mapping[str, Any], label: str, *, task: Task, role: Role) 
         _prepare_segmenter(network, arguments, content[CATEGORIES], label)
     averaged = _below(state, f"{role}_ema.module.")
     return network, fill(network, averaged or _below(state, f"{role}."), label)
+
+
+def _trained(content: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Task]:
+    """The tasks that a run trained."""
+    if all(part in arguments for part in PARTS.values()):
+        return list(PARTS)
+    return ["vis" if CATEGORIES in content else "inpaint"]
 
 
 def _prepare_segmenter(network: nn.Module, arguments: Mapping[str, Any], categories: Any, label: str) -> None:

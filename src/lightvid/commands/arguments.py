@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from lightvid.errors import ConfigurationError
@@ -25,6 +27,28 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
     return int(text)
+
+
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got '{text}'")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) in pixels of WIDTHxHEIGHT."""
+    if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, such as 432x240, got '{text}'")
+    return int(match[2]), int(match[1])
+
+
+def name_and_file(text: str) -> tuple[str, Path]:
+    """NAME=FILE."""
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE, such as e2fgvi_hq=E2FGVI-HQ-CVPR22.pth, got '{text}'")
+    return name, Path(file)
 
 
 def choose_device(name: str) -> str:

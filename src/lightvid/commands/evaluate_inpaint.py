@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightvid.commands.arguments import Parser, choose_device
+from lightvid.commands.arguments import Parser, choose_device, count, name_and_file, size
 from lightvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -45,17 +44,30 @@ def run(arguments: list[str]) -> None:
     from lightvid.evaluation.clips import find_clips
     from lightvid.evaluation.measuring import Evaluation
     from lightvid.evaluation.restorers import make_restorers
+    from lightvid.inpainting.restorers import RestorerOptions
 
     clips = find_clips(
         options.frames, options.masks, pair=options.pair, only=options.only, size=options.size, dilate=options.dilate
     )
     rules = _rules(options)
     _check_sizes(clips, rules)
-    restorers = make_restorers(options, clips)
+    restorers = make_restorers(
+        clips,
+        RestorerOptions(
+            checkpoint=options.checkpoint,
+            published=options.published,
+            protocol=options.protocol or "default",
+            device=choose_device(options.device),
+            whole_frame=True,
+        ),
+        results=options.results,
+        exact_blend="float" in options.legacy,
+        baselines=options.baselines,
+    )
     evaluation = Evaluation(rules)
     for clip in clips:
         evaluation.measure(clip, {name: restorer_of(clip) for name, restorer_of in restorers.items()})
-    Console().print(report.table(evaluation, f"{options.frames}, {_text(options.size)}"))
+    Console().print(report.table(evaluation, _title(options)))
     _explain(rules, clips)
     _write(options, evaluation)
 
@@ -79,7 +91,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--checkpoint", type=Path, metavar="FILE", help="of a run")
     source.add_argument(
-        "--published", type=_published, metavar="NAME=FILE", help="a published one, such as fuseformer=fuseformer.pth"
+        "--published",
+        type=name_and_file,
+        metavar="NAME=FILE",
+        help="a published one, such as fuseformer=fuseformer.pth",
     )
     source.add_argument(
         "--results",
@@ -90,27 +105,34 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         choices=("published", "default"),
-        default="published",
         help="how a network sees a video (published)",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto)")
     _add_data_options(parser)
     _add_metric_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.checkpoint or options.published:
+        options.protocol = options.protocol or "published"
+    elif options.protocol:
+        parser.error("--protocol is for networks: give --checkpoint FILE or --published NAME=FILE")
+    if "float" in options.legacy and options.protocol != "published":
+        options.legacy.remove("float")
+        logger.info("legacy choice float is left out: only networks by --protocol published have such a blend")
+    return options
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_size, default=(240, 432), metavar="WxH", help="to evaluate at, or native (432x240)"
     )
-    parser.add_argument("--dilate", type=_count, default=4, metavar="N", help="times a 3x3 cross widens the masks (4)")
+    parser.add_argument("--dilate", type=count, default=4, metavar="N", help="times a 3x3 cross widens the masks (4)")
     parser.add_argument(
         "--pair",
         choices=("name", "sorted"),
         default="name",
         help="masks with frames, by name or by sorted order (name)",
     )
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,NAME", help="videos to evaluate")
+    parser.add_argument("--only", type=_names, metavar="NAME,NAME", help="videos to evaluate")
 
 
 def _add_metric_options(parser: argparse.ArgumentParser) -> None:
@@ -135,26 +157,16 @@ def _add_metric_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write all numbers")
 
 
-def _published(text: str) -> tuple[str, Path]:
-    name, separator, file = text.partition("=")
-    if not separator or not file:
-        raise argparse.ArgumentTypeError(f"expected NAME=FILE, such as sttn=sttn.pth, got '{text}'")
-    return name, Path(file)
-
-
 def _size(text: str) -> tuple[int, int] | None:
     """(height, width), or None to keep each video's."""
-    if text == "native":
-        return None
-    if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 432x240, or native, got '{text}'")
-    return int(match[2]), int(match[1])
+    return None if text == "native" else size(text)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, got '{text}'")
-    return int(text)
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with a comma between them, got '{text}'")
+    return names
 
 
 def _legacy(text: str) -> set[str]:
@@ -169,19 +181,23 @@ def _check_outputs(options: argparse.Namespace) -> None:
     for option, file in (("--json", options.json), ("--csv", options.csv)):
         if file is None:
             continue
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"{option} {file}: cannot be written ({error.strerror})") from None
         if file.is_dir():
             raise ConfigurationError(f"{option} {file}: is a folder: give a file")
+        is_new = not file.exists()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.open("a").close()
+            if is_new:
+                file.unlink()
+        except OSError as error:
+            raise ConfigurationError(f"{option} {file}: cannot be written ({error.strerror})") from None
 
 
 def _rules(options: argparse.Namespace) -> Rules:
     import torch
 
+    from lightvid.checkpoints import load_i3d
     from lightvid.evaluation.measuring import Rules
-    from lightvid.evaluation.restorers import load_i3d
     from lightvid.metrics.flow_estimators import flow_estimator
 
     legacy, device = options.legacy, torch.device(choose_device(options.device))
@@ -239,5 +255,13 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {**plain, "legacy": sorted(options.legacy), "size": _text(options.size)}
 
 
-def _text(size: tuple[int, int] | None) -> str:
-    return "native" if size is None else f"{size[1]}x{size[0]}"
+def _title(options: argparse.Namespace) -> str:
+    """What the numbers depend on besides the restorer itself."""
+    legacy = "all" if options.legacy == set(LEGACY) else ", ".join(sorted(options.legacy)) or "none"
+    protocol = [f"protocol: {options.protocol}"] if options.protocol else []
+    data = [f"{options.frames}, {_text(options.size)}", f"masks widened {options.dilate} times"]
+    return "; ".join([*data, *protocol, f"legacy: {legacy}"])
+
+
+def _text(pixels: tuple[int, int] | None) -> str:
+    return "native" if pixels is None else f"{pixels[1]}x{pixels[0]}"

@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightvid.commands.arguments import Parser, choose_device, positive, show_progress
-from lightvid.errors import ConfigurationError, DataError
+from lightvid.commands.arguments import Parser, choose_device, count, name_and_file, positive, show_progress, size
+from lightvid.errors import ConfigurationError, DataError, LightvidError
 
 if TYPE_CHECKING:
     from lightvid.inpainting.output import Output
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> None:
             raise DataError("holes: they cover every frame whole, nothing is known (--invert exchanges hole and known)")
         if not holes.any:
             notes.append("holes: there are none, the frames stay as they are (--invert exchanges hole and known)")
-        for note in notes:
+        for note in (*notes, *video.notes):
             logger.info(note)
         _write(video, output, work, options, holes=holes.any)
     print(f"{len(video)} frames: {options.out}")
@@ -74,9 +74,11 @@ def _write(video: MaskedFiles, output: Output, work: WorkFolder, options: argpar
             _restore(video, output, options, holes=holes)
             for note in output.complete():
                 logger.info(note)
-        except BaseException:
+        except BaseException as error:
             if not output.finished():
                 work.remove()
+            if isinstance(error, LightvidError):
+                raise type(error)(f"{error}{_kept(output, len(video))}") from None
             raise
     except OSError as error:
         raise ConfigurationError(
@@ -98,8 +100,6 @@ def _restore(video: MaskedFiles, output: Output, options: argparse.Namespace, *,
     start = output.finished()
     if start == len(video):
         return
-    import torch
-
     progress = show_progress(len(video), start=start)
     frames = _filled(video, options, start) if holes else (video.read([index])[0] for index in range(start, len(video)))
     try:
@@ -107,10 +107,19 @@ def _restore(video: MaskedFiles, output: Output, options: argparse.Namespace, *,
             for number, frame in enumerate(frames, start):
                 output.write(frame)
                 progress(number + 1)
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         raise ConfigurationError(
             f"--device {options.device}: out of memory (take a smaller --working-size, --window or --references)"
         ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    # On the CPU, PyTorch raises a plain RuntimeError, which only its text tells from others.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _filled(video: MaskedFiles, options: argparse.Namespace, start: int) -> Iterator[Frames]:
@@ -168,13 +177,17 @@ def _add_hole_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("holes").add_mutually_exclusive_group(required=True)
     where.add_argument("--masks", type=Path, help="like VIDEO, one for each frame, or one image; bright = hole")
     where.add_argument("--box", type=_box, action="append", metavar="X,Y,W,H", help="in pixels; may be repeated")
-    group = parser.add_argument_group("of the masks")
-    group.add_argument("--instance", type=_numbers, metavar="N,...", help="these palette or grey values alone")
+    group = parser.add_argument_group("of the holes")
     group.add_argument(
-        "--threshold", type=positive, help="least brightness of a hole (1 in PNG, 128 in JPEG and video)"
+        "--instance", type=_numbers, metavar="N,...", help="these palette or grey values of the masks alone"
+    )
+    group.add_argument(
+        "--threshold", type=_brightness, help="least brightness of a hole, 1 to 255 (1 in PNG, 128 in JPEG and video)"
     )
     group.add_argument("--invert", action="store_true", help="exchange hole and known")
-    group.add_argument("--dilate", type=_count, default=4, help="grow the holes by so many pixels (4)")
+    group.add_argument(
+        "--dilate", type=count, default=4, help="grow the holes by so many pixels, those of boxes too (4)"
+    )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -189,31 +202,31 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     source = group.add_mutually_exclusive_group()
     source.add_argument("--checkpoint", type=Path, help="of a run")
-    source.add_argument("--published", type=_published, metavar="NAME=FILE", help="such as e2fgvi_hq=FILE")
+    source.add_argument("--published", type=name_and_file, metavar="NAME=FILE", help="such as e2fgvi_hq=FILE")
     group.add_argument("--protocol", choices=("default", "published"), default="default", help="of its windows")
     group.add_argument("--window", type=positive, help="neighbouring frames restored together")
     group.add_argument("--stride", type=positive, help="frames from one window to the next")
-    group.add_argument("--references", type=_count, help="frames of the rest of the video for a window, at most")
+    group.add_argument("--references", type=count, help="frames of the rest of the video for a window, at most")
     group.add_argument("--blend", choices=("triangular", "uniform"), help="of overlapping windows")
     group.add_argument("--propagate-first", action="store_true", help="fill along optical flow what flow can fill")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (auto)")
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of its arithmetic (fp32)")
-    size = group.add_mutually_exclusive_group()
-    size.add_argument(
-        "--working-size", type=_size, metavar="HxW", help="of the region that is cut out around the holes (240x432)"
+    region = group.add_mutually_exclusive_group()
+    region.add_argument(
+        "--working-size", type=size, metavar="WxH", help="of the region that is cut out around the holes (432x240)"
     )
-    size.add_argument("--whole-frame", action="store_true", help="cut nothing out")
-
-
-def _count(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got '{text}'")
-    return int(text)
+    region.add_argument("--whole-frame", action="store_true", help="cut nothing out")
 
 
 def _numbers(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
+
+
+def _brightness(text: str) -> int:
+    value = positive(text)
+    if value > 255:
+        raise argparse.ArgumentTypeError(f"expected a brightness of 1 to 255, got '{text}'")
+    return value
 
 
 def _box(text: str) -> tuple[int, int, int, int]:
@@ -224,13 +237,6 @@ def _box(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.partition("x")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 240x432, got '{text}'")
-    return positive(height), positive(width)
-
-
 def _rate(text: str) -> Fraction:
     try:
         rate = Fraction(text)
@@ -239,10 +245,3 @@ def _rate(text: str) -> Fraction:
     if rate <= 0:
         raise argparse.ArgumentTypeError(f"expected frames per second, such as 25 or 30000/1001, got '{text}'")
     return rate
-
-
-def _published(text: str) -> tuple[str, Path]:
-    name, separator, file = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"expected NAME=FILE, such as e2fgvi_hq=E2FGVI-HQ-CVPR22.pth, got '{text}'")
-    return name, Path(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from PIL import Image
 
 from lightvid.errors import DataError
 from lightvid.inpainting.masks import MaskSource, dilate_masks, open_masks
+from lightvid.inpainting.pairing import check_pairs
 from lightvid.inpainting.video import Frames
 from lightvid.video import Video, open_video
 from lightvid.video.reading import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from lightvid.video.streaming import FrameStream
+
+logger = logging.getLogger(__name__)
 
 Pairing = Literal["name", "sorted"]
 
@@ -126,7 +130,7 @@ def find_clips(
         dilate: see `Clip`.
 
     Raises:
-        DataError: an empty folder, a video without masks, or another number of masks than frames.
+        DataError: an empty folder, a video without masks, or masks that do not belong to its frames (`check_pairs`).
     """
     videos = list_entries(frames, FRAMES)
     holes = list_entries(masks, (*FRAMES, *IMAGE_SUFFIXES))
@@ -141,7 +145,9 @@ def find_clips(
     check_partners(videos, holes, frames, masks, hint=": give --pair sorted if their order is the same")
     clips = [Clip(name, _open(path), open_masks(holes[name]), size, dilate) for name, path in videos.items()]
     for clip in clips:
-        _check_masks(clip)
+        for note in check_pairs(clip.masks, clip.frames):
+            logger.info("%s: %s", clip.name, note)
+        _check_size(clip)
     return clips
 
 
@@ -198,12 +204,8 @@ def _close(frames: Video | FrameStream) -> None:
         frames.close()
 
 
-def _check_masks(clip: Clip) -> None:
+def _check_size(clip: Clip) -> None:
     masks, frames = clip.masks, clip.frames
-    if len(masks.names) not in (1, len(frames)):
-        raise DataError(
-            f"{masks.label}: {len(masks.names)} masks for the {len(frames)} frames of {frames.path}: as many, or one"
-        )
     if clip.resolution is None and masks.size() != clip.size():
         raise DataError(
             f"{masks.label}: masks of {_text(masks.size())} for frames of {_text(clip.size())} in {frames.path}: give"

@@ -126,7 +126,7 @@ class Evaluation:
             restored = np.stack(list(islice(frames, len(indices))))
             quality.update(restored, clip.read_truth(indices), clip.read_masks(indices))
             if features is not None:
-                features.update(restored)
+                features.update(restored.astype(np.uint8))  # as in the papers, whose I3D saw frames as they are written
         if features is not None:
             collected.append(features.compute())
         return quality.means()

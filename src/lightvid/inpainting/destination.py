@@ -29,9 +29,11 @@ def check_destination(out: Path, sources: Sequence[Path], *, lossless: bool) -> 
         lossless: is asked for.
 
     Raises:
-        ConfigurationError: an unknown suffix, or one that does not suit; OUT lies in a source or holds one; OUT is a
-            file where it should be a folder or the reverse, or a folder with other things than PNG images.
+        ConfigurationError: no name, an unknown suffix, or one that does not suit; OUT lies in a source or holds one;
+            OUT is a file where it should be a folder or the reverse, or a folder with other things than PNG images.
     """
+    if out.name in ("", ".."):
+        raise ConfigurationError(f"{out}: has no name of its own (give a file, or a folder by its name)")
     suffix = out.suffix.lower()
     if suffix and suffix not in CONTAINERS:
         raise ConfigurationError(f"{out}: expected {', '.join(CONTAINERS)}, or a folder (a name without suffix)")
@@ -63,14 +65,17 @@ def open_output(
         The output, and what it does not keep of the clip, one line each.
 
     Raises:
-        ConfigurationError: a rate for a video that has its own.
+        ConfigurationError: a rate for a video that has its own, or for a folder.
     """
     if isinstance(clip, FrameStream) and fps is not None:
         raise ConfigurationError(f"--fps: is for images, {clip.path} has its own rate (leave it out)")
+    if not work.out.suffix and fps is not None:
+        raise ConfigurationError("--fps: is for videos, a folder of images has no rate (leave it out)")
+    notes = _not_kept(clip)
     if not work.out.suffix:
-        silent = isinstance(clip, FrameStream) and has_sound(clip.path)
-        return FolderOutput(work, _names(clip)), ["sound: left out (a folder of images holds none)"] if silent else []
-    notes = []
+        if isinstance(clip, FrameStream) and has_sound(clip.path):
+            notes.append("sound: left out (a folder of images holds none)")
+        return FolderOutput(work, _names(clip)), notes
     height, width = clip.size()
     if not lossless and (height % 2 or width % 2):
         notes.append(
@@ -80,14 +85,27 @@ def open_output(
     if not isinstance(clip, FrameStream):
         timing = Timing.constant(len(clip), fps or DEFAULT_FPS)
         return VideoOutput(work, timing, lossless=lossless, look=Look()), notes
-    look = Look.of(clip.path)
-    if look.bits > 8:
-        notes.append(f"depth: {look.bits} bits of a sample become 8")
     if not has_sound(clip.path):
         notes.append(f"sound: {clip.path} has none")
+    look = Look.of(clip.path)
     shown = look.turned() if clip.turned else look
     sound = Sound(clip.path, clip.index.start)
     return VideoOutput(work, clip.index.timing(), lossless=lossless, look=shown, sound=sound), notes
+
+
+def _not_kept(clip: FrameStream | ImageSequence) -> list[str]:
+    """What no output keeps of the frames, one line each."""
+    if isinstance(clip, FrameStream):
+        bits, grey, alpha = Look.of(clip.path).bits, False, False
+    else:
+        kind = clip.kind()
+        bits, grey, alpha = kind.bits, kind.grey, kind.alpha
+    notes = [f"depth: {bits} bits of a sample become 8"] if bits > 8 else []
+    if alpha:
+        notes.append("alpha: transparency is left out")
+    if grey:
+        notes.append("grey: the frames become RGB")
+    return notes
 
 
 def _names(clip: FrameStream | ImageSequence) -> list[str]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.inpainting.opening import open_frames
 from lightvid.video.reading import IMAGE_SUFFIXES, FrameFolder, ImageSequence
 from lightvid.video.streaming import FrameStream
@@ -28,11 +28,13 @@ class MaskSource(ABC):
 
     Attributes:
         label: what to call it in messages.
-        names: of its images, without suffix. A single one holds for all frames.
+        names: of its images, without suffix; the frames' numbers in a video file. A single one holds for all frames.
+        named: the names are those of files.
     """
 
     label: str
     names: list[str]
+    named = False
 
     @abstractmethod
     def size(self) -> tuple[int, int]:
@@ -58,7 +60,12 @@ def open_masks(path: str | Path, *, instances: Collection[int] = (), threshold: 
 
     Raises:
         DataError: missing, or no masks; `instances` in a format that does not store them exactly.
+        ConfigurationError: both `instances` and `threshold`, or a threshold that is no brightness.
     """
+    if instances and threshold is not None:
+        raise ConfigurationError("masks: holes are either some objects (instances) or what is bright (threshold)")
+    if threshold is not None and not 1 <= threshold <= 255:
+        raise ConfigurationError(f"threshold={threshold}: expected a brightness of 1 to 255")
     path = Path(path)
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         frames: FrameStream | ImageSequence = FrameFolder(path.parent, path.stem, [path.name])
@@ -80,6 +87,7 @@ class BrightMasks(MaskSource):
     def __init__(self, frames: FrameStream | ImageSequence, threshold: int) -> None:
         self.label = str(frames.path)
         self.names = _names(frames)
+        self.named = isinstance(frames, ImageSequence)
         self._frames = frames
         self._threshold = threshold
 
@@ -95,11 +103,14 @@ class BrightMasks(MaskSource):
 class NumberedMasks(MaskSource):
     """Images whose pixels are numbers of objects, 0 for none."""
 
+    named = True
+
     def __init__(self, frames: ImageSequence, instances: Collection[int]) -> None:
         self.label = str(frames.path)
         self.names = _names(frames)
         self._frames = frames
         self._instances = list(instances)
+        self._seen: set[int] = set()
 
     def size(self) -> tuple[int, int]:
         """See `MaskSource.size`."""
@@ -108,7 +119,21 @@ class NumberedMasks(MaskSource):
     def read(self, indices: Sequence[int]) -> Masks:
         """See `MaskSource.read`."""
         numbers = self._frames.read_masks(indices)
+        if self._instances:
+            self._seen.update(np.flatnonzero(np.bincount(numbers.ravel())).tolist())
         return (np.isin(numbers, self._instances) if self._instances else numbers > 0).astype(np.uint8)
+
+    def check_instances(self) -> None:
+        """Refuse numbers of objects that none of the masks has which have been read.
+
+        Raises:
+            DataError: naming them.
+        """
+        if absent := sorted(set(self._instances) - self._seen):
+            present = ", ".join(map(str, sorted(self._seen - {0}))) or "none"
+            raise DataError(
+                f"{self.label}: no mask has object {', '.join(map(str, absent))} (in them: {present}; choose of these)"
+            )
 
 
 class BoxMasks(MaskSource):

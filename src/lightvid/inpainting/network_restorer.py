@@ -13,7 +13,7 @@ from lightvid.errors import ConfigurationError
 from lightvid.inpainting.blending import Blend, BlendedFrames, to_bytes
 from lightvid.inpainting.encoding import EncodedVideo
 from lightvid.inpainting.schedule import Step, steps
-from lightvid.inpainting.tensors import autocast, composite, place
+from lightvid.inpainting.tensors import autocast, check_finite, composite, place
 from lightvid.inpainting.video import Frames, MaskedVideo
 from lightvid.inpainting.windows import SlidingWindows
 from lightvid.networks.generator import InpaintingGenerator
@@ -85,7 +85,11 @@ class NetworkRestorer:
         self.encode_batch = encode_batch
 
     def restore(self, video: MaskedVideo, *, start: int = 0) -> Iterator[Frames]:
-        """See `Restorer.restore`; the video is read in another thread, by nobody else at the same time."""
+        """See `Restorer.restore`; the video is read in another thread, by nobody else at the same time.
+
+        Raises:
+            CheckpointError: the network predicts values that are not finite.
+        """
         if self.propagate_first is not None:
             video = self.propagate_first(video)
         windows = self._windows(len(video))
@@ -100,7 +104,7 @@ class NetworkRestorer:
             for index in windows.finished_with(step.number):
                 prediction = blended.take(index)
                 if index >= start:
-                    yield _filled(*step.clip[index], prediction)
+                    yield self._filled(index, *step.clip[index], prediction)
 
     def _windows(self, length: int) -> SlidingWindows:
         return SlidingWindows(length, self.window, self.stride, self.reference_stride, self.max_references)
@@ -115,8 +119,8 @@ class NetworkRestorer:
             output = self.network.restore(clip, local_frames=len(local), flows=flows, decode=len(local))
         blended.add(local, output.frames[0])
 
-
-def _filled(frame: Frames, mask: Frames, prediction: Tensor | None) -> Frames:
-    if prediction is None or not mask.any():
-        return frame
-    return composite(frame, mask, to_bytes(prediction).cpu().numpy())
+    def _filled(self, index: int, frame: Frames, mask: Frames, prediction: Tensor | None) -> Frames:
+        if prediction is None or not mask.any():
+            return frame
+        check_finite(prediction, index, self.precision)
+        return composite(frame, mask, to_bytes(prediction).cpu().numpy())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lightvid.errors import ConfigurationError
-from lightvid.inpainting.tensors import autocast, composite, masked_input, place
+from lightvid.inpainting.tensors import autocast, check_finite, composite, masked_input, place
 from lightvid.inpainting.video import Frames, MaskedVideo
 from lightvid.inpainting.windows import Window, published_windows
 
@@ -64,7 +64,11 @@ class PublishedRestorer:
         self.precision = precision
 
     def restore(self, video: MaskedVideo, *, start: int = 0) -> Iterator[Frames]:
-        """See `Restorer.restore`; the blend is cut down to whole grey levels, as for writing."""
+        """See `Restorer.restore`; the blend is cut down to whole grey levels, as for writing.
+
+        Raises:
+            CheckpointError: the network predicts values that are not finite.
+        """
         return (frame.astype(np.uint8) for frame in self.blend(video, start=start))
 
     def blend(self, video: MaskedVideo, *, start: int = 0) -> Iterator[NDArray[np.float32]]:
@@ -93,7 +97,10 @@ class PublishedRestorer:
         count = len(window.local)
         with autocast(self.device, self.precision):
             output = self.network(*masked_input(frames, masks, self.device), local_frames=count)
-        predicted = ((output.frames[0, :count].float() + 1) / 2 * 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
+        local = output.frames[0, :count].float()
+        for index, prediction in zip(window.local, local, strict=True):
+            check_finite(prediction, index, self.precision)
+        predicted = ((local + 1) / 2 * 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
         return [composite(*of_frame) for of_frame in zip(frames[:count], masks[:count], predicted, strict=True)]
 
 

@@ -78,19 +78,11 @@ def make_restorer(options: RestorerOptions) -> Restorer:
 
 
 def _load_network(options: RestorerOptions) -> InpaintingGenerator | None:
-    from lightvid import checkpoints
-    from lightvid.networks import InpaintingGenerator
+    from lightvid.checkpoints import load_generator
 
     if options.published is not None:
-        name, file = options.published
-    elif options.checkpoint is not None:
-        name, file = "sttn", options.checkpoint  # any generator's: a run's checkpoint describes its network itself
-    else:
-        return None
-    network = checkpoints.load(name, file)
-    if not isinstance(network, InpaintingGenerator):
-        raise ConfigurationError(f"{file}: {name} is no network that fills holes")
-    return network
+        return load_generator(*options.published)
+    return None if options.checkpoint is None else load_generator(None, options.checkpoint)
 
 
 def _network_restorer(network: InpaintingGenerator, options: RestorerOptions) -> Restorer:

@@ -6,14 +6,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.inpainting.masks import Box, BoxMasks, MaskSource, dilate_masks, open_masks
+from lightvid.inpainting.masks import Box, BoxMasks, MaskSource, NumberedMasks, dilate_masks, open_masks
 from lightvid.inpainting.opening import open_frames
+from lightvid.inpainting.pairing import check_pairs
 from lightvid.inpainting.video import Frames, MaskedVideo
 from lightvid.video.reading import ImageSequence
 from lightvid.video.streaming import FrameStream
@@ -48,17 +48,19 @@ def open_masked_video(
 
     Raises:
         DataError: something is missing or broken, or frames and masks do not belong together.
-        ConfigurationError: neither masks nor boxes, or both.
+        ConfigurationError: neither masks nor boxes, or both; or options of masks that do not go together.
     """
     if (masks is None) == (not boxes):
         raise ConfigurationError("holes: give either masks or boxes")
+    if boxes and (instances or threshold is not None):
+        raise ConfigurationError("boxes: instances and threshold are of masks in files (leave them out)")
     frames = open_frames(video)
     source = (
         BoxMasks(boxes, frames.size()) if masks is None else open_masks(masks, instances=instances, threshold=threshold)
     )
-    _check_count(source, [Path(name).stem for name in frames.frame_names])
+    notes = check_pairs(source, frames)
     _check_size(source.label, source.size(), frames.size())
-    return MaskedFiles(frames, source, invert=invert, dilate=dilate)
+    return MaskedFiles(frames, source, invert=invert, dilate=dilate, notes=notes)
 
 
 class MaskedFiles(MaskedVideo):
@@ -66,12 +68,20 @@ class MaskedFiles(MaskedVideo):
 
     Attributes:
         frames: the clip itself.
+        notes: what was taken for granted of the masks, one line each.
     """
 
     def __init__(
-        self, frames: FrameStream | ImageSequence, masks: MaskSource, *, invert: bool = False, dilate: int = 0
+        self,
+        frames: FrameStream | ImageSequence,
+        masks: MaskSource,
+        *,
+        invert: bool = False,
+        dilate: int = 0,
+        notes: Sequence[str] = (),
     ) -> None:
         self.frames = frames
+        self.notes = notes
         self._masks = masks
         self._invert = invert
         self._dilate = dilate
@@ -108,6 +118,11 @@ class MaskedFiles(MaskedVideo):
         with self._lock:
             return self._mask_cache.read([0] * len(indices) if self.same_masks else indices, self._decode_masks)
 
+    def check_instances(self) -> None:
+        """See `NumberedMasks.check_instances`."""
+        if isinstance(self._masks, NumberedMasks):
+            self._masks.check_instances()
+
     @property
     def same_masks(self) -> bool:
         """Whether the holes are the same in every frame."""
@@ -141,13 +156,15 @@ def survey(video: MaskedFiles) -> Holes:
     """Read all masks once, in small parts; what is broken shows before hours of work.
 
     Raises:
-        DataError: a mask cannot be read, or is of another size than the frames.
+        DataError: a mask cannot be read, or is of another size than the frames; or none has an object that was asked
+            for.
     """
     some, every = False, True
     length = 1 if video.same_masks else len(video)
     for start in range(0, length, MASKS_AT_ONCE):
         masks = video.read_masks(range(start, min(start + MASKS_AT_ONCE, length)))
         some, every = some or bool(masks.any()), every and bool(masks.all())
+    video.check_instances()
     return Holes(some, every)
 
 
@@ -170,23 +187,6 @@ class _Cache:
         while self._bytes > self._limit and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return self._kept[index]
-
-
-def _check_count(masks: MaskSource, frames: list[str]) -> None:
-    count, known = len(masks.names), set(masks.names)
-    if count in (1, len(frames)):
-        return
-    masked = [number for number, name in enumerate(frames) if name in known]
-    steps = {later - earlier for earlier, later in pairwise(masked)}
-    if len(masked) == count < len(frames) and len(steps) == 1 and steps != {1}:
-        detail = f", of every {steps.pop()}th frame"
-    elif masked and len(masked) < len(frames):
-        detail = f", none for frame {next(name for name in frames if name not in known)}"
-    else:
-        detail = ""
-    raise DataError(
-        f"{masks.label}: {count} masks for {len(frames)} frames{detail} (expected one for each, or one image for all)"
-    )
 
 
 def _check_size(label: str, size: tuple[int, ...], wanted: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightvid.errors import CheckpointError
 from lightvid.inpainting.video import Frames
 
 
@@ -32,6 +33,19 @@ def masked_input(frames: Sequence[Frames], masks: Sequence[Frames], device: torc
 def composite(frame: Frames, mask: Frames, prediction: NDArray[np.uint8]) -> Frames:
     """The prediction inside the hole and the frame, bit for bit, outside; all `(H, W, 3)`, the mask `(H, W)`."""
     return np.where(mask[..., None] > 0, prediction, frame)
+
+
+def check_finite(prediction: Tensor, frame: int, precision: torch.dtype | None) -> None:
+    """Refuse what a network predicts for a frame if it is no picture.
+
+    Raises:
+        CheckpointError: it holds NaN or infinity.
+    """
+    if prediction.isfinite().all():
+        return
+    reduced = precision not in (None, torch.float32)
+    at, way_out = (f" in {precision}", "take fp32") if reduced else ("", "its weights are unusable, or out of range")
+    raise CheckpointError(f"frame {frame}: what the network predicts is not finite{at} ({way_out})")
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> AbstractContextManager[object]:

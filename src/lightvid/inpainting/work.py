@@ -12,6 +12,7 @@ from pathlib import Path
 from lightvid.errors import ConfigurationError, DataError
 
 JOB = "job.json"
+UNFINISHED = f"{JOB}.partial"
 Job = Mapping[str, object]
 
 
@@ -36,23 +37,26 @@ class WorkFolder:
             overwrite: without `resume`, start again; and replace OUT at the end.
 
         Raises:
-            ConfigurationError: OUT or the folder exists and neither was asked for, or another job began it.
+            ConfigurationError: OUT or the folder exists and neither was asked for, another job began it, or the folder
+                is not one of these.
             OSError: the folder cannot be made.
         """
         job = json.loads(json.dumps(job))
         if not overwrite:
             self._refuse_existing()
-        if self.path.exists() and resume:
-            self._check_same(job)
-            return
-        if self.path.exists() and not overwrite:
-            raise ConfigurationError(
-                f"{self.path}: an unfinished run is there (--resume goes on with it, --overwrite starts again)"
-            )
+        if self.path.exists() and not self._is_empty():
+            begun = self._begun()
+            if resume:
+                self._check_same(begun, job)
+                return
+            if not overwrite:
+                raise ConfigurationError(
+                    f"{self.path}: an unfinished run is there (--resume goes on with it, --overwrite starts again)"
+                )
         self.remove()
         self.path.mkdir(parents=True)
-        partial = self.path / f"{JOB}.partial"
-        partial.write_text(json.dumps(job, indent=1))
+        partial = self.path / UNFINISHED
+        partial.write_text(json.dumps({"out": self.out.name, "job": job}, indent=1))
         os.replace(partial, self.path / JOB)
 
     def finish(self, result: Path) -> None:
@@ -73,14 +77,23 @@ class WorkFolder:
         if self.out.exists():
             raise ConfigurationError(f"{self.out}: exists already (--overwrite replaces it)")
 
-    def _check_same(self, job: Job) -> None:
-        again = "--overwrite without --resume starts again"
+    def _is_empty(self) -> bool:
+        """Whether a run was stopped before it had written its job."""
+        return self.path.is_dir() and {file.name for file in self.path.iterdir()} <= {UNFINISHED}
+
+    def _begun(self) -> Job:
+        """The job that made this folder; only such a folder is ever removed."""
         try:
-            begun = json.loads((self.path / JOB).read_text())
-            entries = begun.items()
-        except (OSError, ValueError, AttributeError):
-            raise ConfigurationError(f"{self.path}: no unfinished run in it: remove it, or {again}") from None
-        for name in dict.fromkeys((*dict(entries), *job)):
+            content = json.loads((self.path / JOB).read_text())
+            if content["out"] == self.out.name:
+                return dict(content["job"])
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        raise ConfigurationError(f"{self.path}: no unfinished run in it (move it away, or choose another name for OUT)")
+
+    def _check_same(self, begun: Job, job: Job) -> None:
+        again = "--overwrite without --resume starts again"
+        for name in dict.fromkeys((*begun, *job)):
             if begun.get(name) != job.get(name):
                 change = f"was {begun.get(name)} and is {job.get(name)} now"
                 if isinstance(job.get(name), str) and str(job[name]).startswith(FINGERPRINT):

@@ -5,7 +5,7 @@ from lightvid.metrics.flow_estimators import flow_estimator
 from lightvid.metrics.frechet import frechet_distance
 from lightvid.metrics.inpainting import FramePSNR, InpaintingMetrics
 from lightvid.metrics.ssim import structural_similarity
-from lightvid.metrics.vfid import VFID, VideoFeatures
+from lightvid.metrics.vfid import VideoFeatures
 from lightvid.metrics.video_quality import VideoQuality, average
 from lightvid.metrics.warp_error import FlowEstimator, WarpError
 from lightvid.metrics.youtube_vis import evaluate_youtube_vis, youtube_vis_ap
@@ -14,7 +14,6 @@ from lightvid.metrics.youtube_vis_streaming import YouTubeVISAP
 
 __all__ = [
     "BASELINES",
-    "VFID",
     "FlowEstimator",
     "FramePSNR",
     "InpaintingMetrics",

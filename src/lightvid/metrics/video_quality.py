@@ -67,7 +67,8 @@ class VideoQuality:
         """Add the next frames of the video.
 
         Args:
-            restored: `(T, H, W, 3)` in [0, 255], whole or broken numbers.
+            restored: `(T, H, W, 3)` in [0, 255]. PSNR and SSIM are of these numbers; E_warp, as in the papers, of the
+                frames as they are written, cut down to whole grey levels.
             truth: `(T, H, W, 3)`.
             masks: `(T, H, W)`, non-zero = hole; a frame without does not count for the PSNR of holes.
 
@@ -84,7 +85,7 @@ class VideoQuality:
             if hole.any():
                 self._means["hole_psnr"].add(_decibels(squared[hole].mean()))
         if self._warp_error:
-            self._warp_error.update(restored, truth)
+            self._warp_error.update(restored.astype(np.uint8), truth)
 
     def means(self) -> dict[str, Mean]:
         """The numbers as sums and counts: of frames, and for `e_warp_FLOW` of pairs of frames."""

@@ -150,7 +150,10 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path}: not a video ({error.strerror})") from None
+        # These hold an index, mostly at their end, without which nothing in them can be found.
+        cut = isinstance(error, av.InvalidDataError) and path.suffix.lower() in (".mp4", ".m4v", ".mov")
+        what = "not a video, or cut off: its index is missing" if cut else "not a video"
+        raise DataError(f"{path}: {what} ({error.strerror})") from None
     with container:
         if not container.streams.video:
             raise DataError(f"{path}: not a video (no picture track in it)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from lightvid.errors import DataError
 
 START_OF_SCAN = b"\xda"  # after 0xff
 END_OF_IMAGE = b"\xff\xd9"
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_BITS = 24  # where the header holds the bits of a sample
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -82,6 +85,36 @@ def image_size(content: bytes, label: str) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return image.height, image.width
+    except (OSError, SyntaxError, ValueError):
+        raise DataError(f"{label}: corrupt frame (not a readable image)") from None
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """What an image holds that `decode_image` does not keep.
+
+    Attributes:
+        bits: of a sample, of which 8 are kept.
+        grey: it has no colours.
+        alpha: some of it may be transparent.
+    """
+
+    bits: int
+    grey: bool
+    alpha: bool
+
+
+def image_kind(content: bytes, label: str) -> ImageKind:
+    """What an image's header says of it.
+
+    Raises:
+        DataError: the header is not that of an image.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            # Pillow itself turns colours of 16 bits into 8 without a trace of it.
+            bits = content[PNG_BITS] if content.startswith(PNG) else 8
+            return ImageKind(bits, image.getbands()[0] in ("1", "L", "I"), image.has_transparency_data)
     except (OSError, SyntaxError, ValueError):
         raise DataError(f"{label}: corrupt frame (not a readable image)") from None
 

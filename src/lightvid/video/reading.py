@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lightvid.errors import DataError
 from lightvid.video import files
-from lightvid.video.images import decode_image, decode_mask, image_size, possible_reduction
+from lightvid.video.images import ImageKind, decode_image, decode_mask, image_kind, image_size, possible_reduction
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
@@ -105,6 +105,11 @@ class ImageSequence(Video):
         """See `Video.size`."""
         (content,) = self._contents(self.frame_names[:1])
         return image_size(content, self._label(0))
+
+    def kind(self) -> ImageKind:
+        """What `read` does not keep of the images, as the first frame's header says."""
+        (content,) = self._contents(self.frame_names[:1])
+        return image_kind(content, self._label(0))
 
     def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """See `Video.read`."""
