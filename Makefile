@@ -46,6 +46,18 @@ evaluate: $(VENV)/ready ## measure a run again: make evaluate RUN=runs/inpaint/N
 sample: $(VENV)/ready ## write the sample data to data/sample (train does it by itself)
 	$(BIN)/lightvid sample
 
+$(VENV)/demo-ready: $(VENV)/ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	touch $@
+
+.PHONY: demo-setup
+demo-setup: $(VENV)/demo-ready # what the page needs besides
+
+.PHONY: demo
+demo: $(VENV)/demo-ready ## a web page that removes objects: make demo ARGS="--port 7860 --checkpoint FILE"
+	$(BIN)/lightvid sample
+	$(BIN)/lightvid demo $(ARGS)
+
 .PHONY: test
 test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

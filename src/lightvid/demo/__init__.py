@@ -1,0 +1,1 @@
+"""A web page that removes objects from clips."""
