@@ -50,6 +50,12 @@ def test_a_mask_follows_its_object_forwards_and_backwards(painted):
     assert max(masks[index].sum() for index in masks) < 1.6 * SIDE**2  # no trail behind it
 
 
+def test_the_margin_of_a_loose_mask_does_not_stay_behind():
+    painted = {0: cv2.dilate(mask_of(0), np.ones((13, 13), np.uint8))}
+    tight, whole = (dict(track_masks(read, LENGTH, painted, loose=loose))[LENGTH - 1] for loose in (True, False))
+    assert covered(tight, mask_of(LENGTH - 1)) > 0.99
+    assert np.count_nonzero(tight) < 0.8 * np.count_nonzero(whole)
+
 
 def test_a_loose_mask_of_the_whole_frame_stays_whole():
     everything = np.ones((HEIGHT, WIDTH), np.uint8)
@@ -72,6 +78,17 @@ def test_each_frame_follows_the_painted_one_that_is_nearest():
     masks = dict(track_masks(read, LENGTH, {0: mask_of(0), 4: nothing_there}))
     assert [bool(masks[index].any()) for index in range(5)] == [True] * 2 + [False] * 3
 
+
+def test_large_frames_are_tracked_at_a_part_of_their_size_and_masked_at_the_whole():
+    def read_large(indices):
+        return np.stack([cv2.resize(frame, (WIDTH * 8, HEIGHT * 8)) for frame in read(indices)])
+
+    def mask_large(index):
+        return cv2.resize(mask_of(index), (WIDTH * 8, HEIGHT * 8), interpolation=cv2.INTER_NEAREST)
+
+    masks = dict(track_masks(read_large, 4, {0: mask_large(0)}))
+    assert masks[3].shape == (HEIGHT * 8, WIDTH * 8)
+    assert covered(masks[3], mask_large(3)) > 0.97
 
 
 def test_few_frames_are_read_at_a_time():

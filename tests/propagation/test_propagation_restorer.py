@@ -121,7 +121,7 @@ def test_no_reach_is_refused_in_one_line():
 
 
 class LongPan:
-    """A `MaskedVideo` of 2,000 frames that are made when read, of which every 25th has a hole."""
+    """A `MaskedVideo` of 2,000 frames that are made when read, of which every 40th has a hole."""
 
     world = texture(24, 100)
 
@@ -136,7 +136,7 @@ class LongPan:
 
     def read_masks(self, indices):
         masks = np.zeros((len(indices), 24, 32), np.uint8)
-        masks[[t % 25 == 0 for t in indices], 8:16, 12:20] = 1
+        masks[[t % 40 == 0 for t in indices], 8:16, 12:20] = 1
         return masks
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lightvid.annotations.results import validate_results
-from lightvid.errors import ConfigurationError, DataError
 from lightvid.commands.segment import run
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import open_video, write_png, write_video
 
 NAMES = ["ball", "dog", "person"]

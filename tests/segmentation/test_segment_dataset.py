@@ -6,8 +6,8 @@ import zipfile
 import pytest
 
 from lightvid.annotations.results import validate_submission
-from lightvid.errors import ConfigurationError, DataError
 from lightvid.commands.segment_vis import run
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import write_png
 
 

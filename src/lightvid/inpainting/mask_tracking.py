@@ -18,7 +18,8 @@ LONGER_SIDE = 640  # pixels, at which flow is estimated: small objects of small 
 FRAMES_AT_ONCE = 16  # that are kept, scaled, where frames are visited backwards
 SMALLEST_PART = 0.1  # of the largest; smaller ones that came apart from it are dropped
 SHARPENING = 1.5  # of the mask's edge in each step, against the blur of interpolation
-MARGIN = 0.06  # of a loose mask, in parts of the side of a square of its area
+LEAST_OBJECT = 0.35  # of a loose mask; less than that by its colours is a failure,
+MARGIN = 0.06  # then all but so narrow a margin is taken too, in parts of the side of a square of the mask's area
 SQUARE = np.ones((3, 3), np.uint8)
 
 Mask = NDArray[np.uint8]
@@ -42,7 +43,7 @@ def track_masks(
         painted: `(H, W)` by frame number, non-zero = object; at least one.
         loose: they were painted with a margin, which belongs to the background and would stay behind with it. What is
             carried is the part whose colours set it apart from the surroundings (GrabCut, Rother et al., SIGGRAPH
-            2004), and the inner part in any case.
+            2004).
         growth: by how many pixels to grow the masks that were not painted, against what tracking loses.
 
     Yields:
@@ -82,7 +83,6 @@ def _object_within(mask: Mask, frame: Frames) -> Mask:
     x, y, width, height = cv2.boundingRect(mask)
     around = max(8, max(width, height) // 4)
     part = slice(max(y - around, 0), y + height + around), slice(max(x - around, 0), x + width + around)
-    inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * _margin(mask) + 1] * 2))
     labels = np.where(mask > 0, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     labels_near = np.ascontiguousarray(labels[part])
     cv2.setRNGSeed(0)  # its clusters of colours begin at random
@@ -92,12 +92,12 @@ def _object_within(mask: Mask, frame: Frames) -> Mask:
     except cv2.error:  # too few pixels of one kind, such as a mask of the whole frame
         return mask
     labels[part] = labels_near
-    return np.asarray((labels == cv2.GC_PR_FGD) | (inner > 0), np.uint8)
-
-
-def _margin(mask: Mask) -> int:
-    """How wide a margin is expected, in pixels."""
-    return max(1, round(MARGIN * float(np.sqrt(np.count_nonzero(mask)))))
+    found = (labels == cv2.GC_PR_FGD).astype(np.uint8)
+    if np.count_nonzero(found) >= LEAST_OBJECT * np.count_nonzero(mask):
+        return found
+    margin = max(1, round(MARGIN * float(np.sqrt(np.count_nonzero(mask)))))
+    inner = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1)))
+    return np.asarray(found | inner, np.uint8)
 
 
 def _moved(soft: SoftMask, before: Frames, frame: Frames) -> SoftMask:

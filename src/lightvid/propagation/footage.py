@@ -46,16 +46,17 @@ class Footage:
     Args:
         video: with holes; what they hide is not looked at.
         reach: frames on each side that one frame is filled from.
+        places: how many such windows move through the video in turn.
     """
 
-    def __init__(self, video: MaskedVideo, *, reach: int) -> None:
+    def __init__(self, video: MaskedVideo, *, reach: int, places: int = 1) -> None:
         self.video = video
         self.reach = reach
         self.shape = video.size()
         self.ratio = ceil(min(self.shape) / WORKING_SIDE)
         self.small_shape = ceil(self.shape[0] / self.ratio), ceil(self.shape[1] / self.ratio)
-        kept = 2 * reach + 2 * BLOCK
-        self._blocks: Recent[tuple[Image, Region]] = Recent(4)
+        kept = places * (2 * reach + 2 * BLOCK)
+        self._blocks: Recent[tuple[Image, Region]] = Recent(3 * places)
         self._stills: Recent[Still] = Recent(kept)
         self._motions: Recent[Motion] = Recent(kept)
 

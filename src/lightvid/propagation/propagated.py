@@ -12,6 +12,8 @@ from lightvid.propagation.propagating import Propagated, Propagation
 
 # Frames that are kept after they were read: the neighbours of a window and its references.
 KEPT = 32
+# A window and its farthest reference move through the video side by side.
+PLACES = 2
 
 
 class PropagatedVideo:
@@ -29,7 +31,8 @@ class PropagatedVideo:
 
     def __init__(self, video: MaskedVideo, *, reach: int = REACH) -> None:
         self.video = video
-        self._propagation = Propagation(Footage(video, reach=checked_reach(reach)), kept=KEPT)
+        footage = Footage(video, reach=checked_reach(reach), places=PLACES)
+        self._propagation = Propagation(footage, kept=KEPT)
 
     def __len__(self) -> int:
         return len(self.video)

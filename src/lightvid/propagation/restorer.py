@@ -18,7 +18,9 @@ class PropagationRestorer:
     camera's motion, to frames that show it; each of these is judged by how it continues what is known around the hole,
     and those that agree are averaged. What no frame shows is filled smoothly from its border, steadily over time.
 
-    A frame's result depends on the frames within reach alone, and memory on the reach, not on the video's length.
+    A frame's result depends on the frames within reach alone, and memory on the reach, not on the video's length: about
+    0.2 GB for frames of 432 x 240 and 1 GB for 1920 x 1080 by default. Motion of frames whose shorter side exceeds 360
+    pixels is measured on reduced ones.
 
     Args:
         reach: frames before and after a frame that it is filled from.
