@@ -23,7 +23,8 @@ sys.path.insert(0, {tests!r})
 from media_files import Greying
 import lightvid.inpainting.output, lightvid.inpainting.restorers, lightvid.commands.inpaint
 lightvid.inpainting.output.SEGMENT = {part}
-lightvid.inpainting.restorers.make_restorer = lambda options: Greying(lambda index: time.sleep(0.02))
+waits = Greying(lambda index: time.sleep(60 * (index == {part} + 4)))  # for the signal
+lightvid.inpainting.restorers.make_restorer = lambda options: waits
 lightvid.commands.inpaint.run(sys.argv[1:])
 """
 
