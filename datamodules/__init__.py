@@ -5,6 +5,7 @@ from .batch import ByteBatch, InpaintingBatch, InpaintingClip
 from .davis import DAVIS
 from .inpainting import InpaintingDataModule
 from .instance_batch import InstanceBatch, InstanceByteBatch, InstanceClip, VideoTruth
+from .joint import JointDataModule
 from .sample import SampleData, SampleInstances, make_sample_data
 from .video_folder import VideoFolder
 from .youtube_vis import YouTubeVISDataModule
@@ -21,6 +22,7 @@ __all__ = [
     "InstanceBatch",
     "InstanceByteBatch",
     "InstanceClip",
+    "JointDataModule",
     "PublishedAugmentation",
     "SampleData",
     "SampleInstances",

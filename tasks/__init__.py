@@ -2,5 +2,6 @@
 
 from .inpainting import Inpainting
 from .instance_segmentation import InstanceSegmentation
+from .joint import Joint
 
-__all__ = ["Inpainting", "InstanceSegmentation"]
+__all__ = ["Inpainting", "InstanceSegmentation", "Joint"]

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightvid.errors import ConfigurationError, LightvidError
@@ -22,54 +23,40 @@ class NonFiniteLossError(LightvidError):
     """A loss or its gradient became NaN or infinite."""
 
 
-class Task(pl.LightningModule):
-    """Manual optimisation of a network, so that a training step reads like its paper's algorithm.
+class SteppedTask(pl.LightningModule):
+    """Manual optimisation, so that a training step reads like its paper's algorithm.
 
     Args:
-        network: what is trained, and validated.
         gradient_clip: largest gradient norm of each optimiser's parameters; None does not clip.
         accumulate: batches per optimiser step.
-        ema_decay: keep an exponential moving average of the network, which is then the one that is validated.
         on_nonfinite: when a loss or a gradient is NaN or infinite, stop the run, or leave the step out and count it.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        gradient_clip: float | None,
-        accumulate: int,
-        ema_decay: float | None,
-        on_nonfinite: OnNonFinite,
-    ) -> None:
+    def __init__(self, *, gradient_clip: float | None, accumulate: int, on_nonfinite: OnNonFinite) -> None:
         super().__init__()
         if accumulate < 1:
             raise ConfigurationError(f"task.accumulate counts batches: expected at least 1, got {accumulate}")
         if gradient_clip is not None and gradient_clip <= 0:
             raise ConfigurationError(f"task.gradient_clip is a norm above 0, or null for none: got {gradient_clip}")
-        if ema_decay is not None and not 0 < ema_decay < 1:
-            raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
         self.automatic_optimization = False
-        self.network = network
         self.gradient_clip = gradient_clip
         self.accumulate = accumulate
-        self.ema_decay = ema_decay
         self.on_nonfinite = on_nonfinite
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._last_skipped_batch = -1
-        self.network_ema: AveragedModel | None = None
 
-    @property
-    def validated_network(self) -> nn.Module:
-        """The average where there is one, else the network."""
-        return self.network if self.network_ema is None else self.network_ema.module
+    def counted_optimizers(self) -> list[LightningOptimizer]:
+        """All optimisers; the steps of the first alone count as global steps, where Lightning counts those of each."""
+        optimizers = self.optimizers()
+        first, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+        for optimizer in others:
+            optimizer._on_before_step = optimizer._on_after_step = _do_not_count
+        return [first, *others]
 
-    def average_network(self) -> None:
-        """Begin the moving average that `ema_decay` asks for, once the network has all its parameters."""
-        if self.ema_decay is not None and self.network_ema is None:
-            average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
-            self.network_ema = average.requires_grad_(False)
+    def clip_of(self, optimizer: Optimizer) -> float | None:
+        """The largest gradient norm of an optimiser's parameters; None for any."""
+        return self.gradient_clip
 
     def is_last_of_step(self) -> bool:
         """Whether this batch is the last of those that one optimiser step takes."""
@@ -87,11 +74,6 @@ class Task(pl.LightningModule):
         schedules = self.lr_schedulers()
         for schedule in schedules if isinstance(schedules, list) else [schedules] if schedules else []:
             schedule.step()  # type: ignore[call-arg]
-
-    def after_step(self) -> None:
-        """What follows a step of the optimisers: the moving average."""
-        if self.network_ema is not None:
-            self.network_ema.update_parameters(self.network)
 
     def finite(self, losses: dict[str, Tensor], batch: Any) -> bool:
         """Whether all losses are finite on every process; else stop or count the step, as `on_nonfinite` says.
@@ -119,7 +101,7 @@ class Task(pl.LightningModule):
     def on_validation_model_zero_grad(self) -> None:
         """Keep what has been accumulated: Lightning would drop gradients before each validation."""
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip here, where mixed precision has already unscaled the gradients; take no step with broken ones.
 
         Losses may be finite and their gradients not. All processes hold the same gradients, and answer alike.
@@ -127,8 +109,8 @@ class Task(pl.LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if norm.isfinite():
-            if self.gradient_clip is not None:
-                clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+            if (largest := self.clip_of(optimizer)) is not None:
+                clip_grads_with_norm_(parameters, largest, norm)
         elif getattr(self.trainer.precision_plugin, "scaler", None) is None:  # else the scaler leaves the step out
             names = {parameter: name for name, parameter in self.named_parameters()}
             bad = [names[p] for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
@@ -148,3 +130,49 @@ class Task(pl.LightningModule):
             raise NonFiniteLossError(f"{message}, as in the {MOST_SKIPPED - 1} steps before: go back to a checkpoint")
         self.print(f"{message}: step left out ({self.skipped_steps} so far)")
         self.log("skipped_steps", float(self.skipped_steps))
+
+
+class Task(SteppedTask):
+    """Training of one network.
+
+    Args:
+        network: what is trained, and validated.
+        gradient_clip: see `SteppedTask`, as for `accumulate` and `on_nonfinite`.
+        ema_decay: keep an exponential moving average of the network, which is then the one that is validated.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        gradient_clip: float | None,
+        accumulate: int,
+        ema_decay: float | None,
+        on_nonfinite: OnNonFinite,
+    ) -> None:
+        super().__init__(gradient_clip=gradient_clip, accumulate=accumulate, on_nonfinite=on_nonfinite)
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
+        self.network = network
+        self.ema_decay = ema_decay
+        self.network_ema: AveragedModel | None = None
+
+    @property
+    def validated_network(self) -> nn.Module:
+        """The average where there is one, else the network."""
+        return self.network if self.network_ema is None else self.network_ema.module
+
+    def average_network(self) -> None:
+        """Begin the moving average that `ema_decay` asks for, once the network has all its parameters."""
+        if self.ema_decay is not None and self.network_ema is None:
+            average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
+            self.network_ema = average.requires_grad_(False)
+
+    def after_step(self) -> None:
+        """What follows a step of the optimisers: the moving average."""
+        if self.network_ema is not None:
+            self.network_ema.update_parameters(self.network)
+
+
+def _do_not_count() -> None:
+    pass

@@ -178,13 +178,19 @@ class Pictures(Callback, ABC):
         clips: how many validation clips to show.
         frames: how many frames of each, evenly spaced, a picture shows.
         fps: frames per second of the video.
+        dataloader: number of the validation loader whose clips are shown, where there are several.
+        prefix: of the files' names, where a run has several such callbacks.
     """
 
-    def __init__(self, folder: str, *, clips: int = 3, frames: int = 5, fps: int = 6) -> None:
+    def __init__(
+        self, folder: str, *, clips: int = 3, frames: int = 5, fps: int = 6, dataloader: int = 0, prefix: str = ""
+    ) -> None:
         self.folder = Path(folder)
         self.clips = clips
         self.frames = frames
         self.fps = fps
+        self.dataloader = dataloader
+        self.prefix = prefix
         self._forget()
 
     @abstractmethod
@@ -201,7 +207,9 @@ class Pictures(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Show the first clips."""
-        if trainer.is_global_zero and not trainer.sanity_checking and self._clips < self.clips:
+        if dataloader_idx != self.dataloader or trainer.sanity_checking:
+            return
+        if trainer.is_global_zero and self._clips < self.clips:
             for length, frames in itertools.islice(self.shown(pl_module, outputs, batch), self.clips - self._clips):
                 self._clips += 1
                 self._add(self._video(trainer), length, frames)
@@ -217,7 +225,7 @@ class Pictures(Callback, ABC):
         self._forget()
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                _log_media(logger, picture, video, trainer.fit_loop.total_batch_idx)
+                _log_media(logger, self.prefix, picture, video, trainer.fit_loop.total_batch_idx)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no unfinished video."""
@@ -232,7 +240,8 @@ class Pictures(Callback, ABC):
         self._open = ExitStack()
 
     def _paths(self, trainer: pl.Trainer) -> tuple[Path, Path]:
-        stem = f"step_{trainer.global_step:07d}" if trainer.state.fn == TrainerFn.FITTING else "final"
+        when = f"step_{trainer.global_step:07d}" if trainer.state.fn == TrainerFn.FITTING else "final"
+        stem = self.prefix + when
         return self.folder / "pictures" / f"{stem}.png", self.folder / "videos" / f"{stem}.mp4"
 
     def _video(self, trainer: pl.Trainer) -> VideoWriter:
@@ -281,10 +290,12 @@ class SaveOverlays(Pictures):
         clips: int = 3,
         frames: int = 5,
         fps: int = 6,
+        dataloader: int = 0,
+        prefix: str = "",
         video_frames: int = 60,
         least_score: float = 0.3,
     ) -> None:
-        super().__init__(folder, clips=clips, frames=frames, fps=fps)
+        super().__init__(folder, clips=clips, frames=frames, fps=fps, dataloader=dataloader, prefix=prefix)
         self.video_frames = video_frames
         self.least_score = least_score
 
@@ -350,6 +361,6 @@ def _to_bytes(frames: Tensor) -> NDArray[np.uint8]:
     return ((frames.float() + 1) * 127.5).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
 
 
-def _log_media(logger: WandbLogger, picture: Path, video: Path, step: int) -> None:
-    logger.log_image("val/pictures", [str(picture)], step=step)
-    logger.log_video("val/video", [str(video)], step=step, format=["mp4"])
+def _log_media(logger: WandbLogger, prefix: str, picture: Path, video: Path, step: int) -> None:
+    logger.log_image(f"val/{prefix}pictures", [str(picture)], step=step)
+    logger.log_video(f"val/{prefix}video", [str(video)], step=step, format=["mp4"])

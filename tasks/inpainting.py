@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightvid.errors import ConfigurationError
 from lightvid.losses import FlowTeacher, flow_l1, hinge_discriminator_loss, hinge_generator_loss, region_l1
-from lightvid.metrics import BASELINES, InpaintingMetrics
+from lightvid.metrics import InpaintingMetrics
 from lightvid.networks import InpaintingOutput
 from lightvid.stems import FlowGuidedPropagation
 
 from .base import OnNonFinite, Task
+from .baselines import BaselineMetrics
 
 if TYPE_CHECKING:
     from lightvid.datamodules.batch import InpaintingBatch
@@ -85,9 +87,7 @@ class Inpainting(Task):
         self.discriminator_optimizer = discriminator_optimizer
         self.schedule = schedule
         self.metrics = InpaintingMetrics(ssim_window=ssim_window)
-        self.baseline_metrics = nn.ModuleDict(
-            {_key(name): InpaintingMetrics(ssim_window=ssim_window) for name in BASELINES}
-        )
+        self.baseline_metrics = BaselineMetrics(ssim_window=ssim_window)
 
     def setup(self, stage: str) -> None:
         """Refuse to compare flow between frames that are no neighbours.
@@ -105,34 +105,52 @@ class Inpainting(Task):
     def training_step(self, batch: InpaintingBatch, index: int) -> None:
         """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
         step = self.is_last_of_step()
-        generator_optimizer, *discriminator_optimizers = self._optimizers()
-        truth, masks = batch.frames, batch.masks
-        output = self.network(truth * (1 - masks), masks, local_frames=batch.local_frames)
-        restored = output.frames
-        composite = truth * (1 - masks) + restored.float() * masks
-        losses = {"hole": region_l1(restored, truth, masks), "valid": region_l1(restored, truth, 1 - masks)}
-        if self.loss_weights["flow"]:
-            losses["flow"] = self._flow_loss(output, truth[:, : batch.local_frames])
+        generator_optimizer, *discriminator_optimizers = self.counted_optimizers()
+        losses, composite = self.restoration_losses(batch)
         if self.discriminator is not None:
-            loss = hinge_discriminator_loss(self.discriminator(truth), self.discriminator(composite.detach()))
+            loss = self.discriminator_loss(batch, composite)
             if not self.finite({**losses, "discriminator": loss}, batch):
                 return
             self.update(discriminator_optimizers[0], loss, step)
             self.log("loss/discriminator", loss.detach(), prog_bar=True)
-        with self.toggled_optimizer(generator_optimizer):
-            if self.discriminator is not None:
-                losses["adversarial"] = hinge_generator_loss(self.discriminator(composite))
-            losses["total"] = sum(
-                (self.loss_weights[name] * loss for name, loss in losses.items()),
-                start=torch.zeros_like(losses["hole"]),
-            )
-            if not self.finite(losses, batch):
-                return
-            self.update(generator_optimizer, losses["total"], step)
+        losses = self.generator_losses(losses, composite)
+        if not self.finite(losses, batch):
+            return
+        self.update(generator_optimizer, losses["total"], step)
         if step:
             self.after_step()
             self.step_schedules()
         self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
+
+    def restoration_losses(self, batch: InpaintingBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Run the generator: its losses against the truth, and the clips `(B, T, 3, H, W)` with their holes filled."""
+        truth, masks = batch.frames, batch.masks
+        output = self.network(truth * (1 - masks), masks, local_frames=batch.local_frames)
+        restored = output.frames
+        losses = {"hole": region_l1(restored, truth, masks), "valid": region_l1(restored, truth, 1 - masks)}
+        if self.loss_weights["flow"]:
+            losses["flow"] = self._flow_loss(output, truth[:, : batch.local_frames])
+        return losses, truth * (1 - masks) + restored.float() * masks
+
+    def discriminator_loss(self, batch: InpaintingBatch, composite: Tensor) -> Tensor:
+        """What the discriminator learns from; the generator gets no gradient."""
+        assert self.discriminator is not None
+        return hinge_discriminator_loss(self.discriminator(batch.frames), self.discriminator(composite.detach()))
+
+    def generator_losses(self, losses: dict[str, Tensor], composite: Tensor) -> dict[str, Tensor]:
+        """The losses of `restoration_losses`, the adversarial one, and the weighted sum of all as `total`.
+
+        The discriminator gets no gradient.
+        """
+        losses = dict(losses)
+        if self.discriminator is not None:
+            with _frozen(self.discriminator):
+                losses["adversarial"] = hinge_generator_loss(self.discriminator(composite))
+        losses["total"] = sum(
+            (self.loss_weights[name] * loss for name, loss in losses.items()),
+            start=torch.zeros_like(losses["hole"]),
+        )
+        return losses
 
     def validation_step(self, batch: InpaintingBatch, index: int) -> dict[str, Tensor]:
         """Restore clips and measure them; the result's `restored` is `(B, T, 3, H, W)` in [-1, 1]."""
@@ -142,29 +160,44 @@ class Inpainting(Task):
         restored = truth * (1 - masks) + prediction * masks
         self.metrics.update((restored + 1) / 2, (truth + 1) / 2, masks)
         if self.trainer.state.fn != TrainerFn.FITTING:
-            self._measure_baselines(truth, masks)
+            self.baseline_metrics.update(truth, masks)
         return {"restored": restored}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the network's metrics, and outside of training those of the baselines on the same clips."""
-        self._log_metrics("val", self.metrics)
+        """Log the metrics."""
+        # Computed over all processes already; their equal values are averaged only to say so to Lightning.
+        self.log_dict(self.metrics_of_epoch(), sync_dist=True)
+
+    def metrics_of_epoch(self) -> dict[str, Tensor]:
+        """The network's metrics, and outside of training those of the baselines on the same clips; they start anew."""
+        measured = {"val": self.metrics}
         if self.trainer.state.fn != TrainerFn.FITTING:
-            for name in BASELINES:
-                self._log_metrics(f"baseline/{name}", self._baseline(name))
+            measured |= {f"baseline/{name}": metrics for name, metrics in self.baseline_metrics.by_name().items()}
+        values: dict[str, Tensor] = {}
+        for prefix, metrics in measured.items():
+            values |= {f"{prefix}/{name}": value for name, value in metrics.compute().items()}
+            metrics.reset()
+        return values
 
     def configure_optimizers(self) -> Any:
         """One optimiser for the generator and one for the discriminator, each with its own copy of the schedule."""
-        optimizers = [self._make_generator_optimizer()]
-        if self.discriminator is not None:
-            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        optimizers = self.make_optimizers()
         return optimizers, [self.schedule(optimizer) for optimizer in optimizers] if self.schedule else []
 
-    def _make_generator_optimizer(self) -> Optimizer:
+    def make_optimizers(self, *, without: Collection[nn.Parameter] = ()) -> list[Optimizer]:
+        """The optimisers of the generator, but for some parameters, and of the discriminator, where there is one."""
+        optimizers = [self._make_generator_optimizer(set(without))]
+        if self.discriminator is not None:
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        return optimizers
+
+    def _make_generator_optimizer(self, without: set[nn.Parameter]) -> Optimizer:
+        parameters = [parameter for parameter in self.network.parameters() if parameter not in without]
         if self.flow_learning_rate_factor in (0, 1):  # frozen parameters have no gradients
-            return self.generator_optimizer(self.network.parameters())
+            return self.generator_optimizer(parameters)
         flow = [parameter for network in _flow_networks(self.network) for parameter in network.parameters()]
         of_flow = set(flow)
-        others = [parameter for parameter in self.network.parameters() if parameter not in of_flow]
+        others = [parameter for parameter in parameters if parameter not in of_flow]
         optimizer = self.generator_optimizer([{"params": others}, {"params": flow}])
         optimizer.param_groups[1]["lr"] *= self.flow_learning_rate_factor  # schedules keep the ratio
         return optimizer
@@ -198,45 +231,19 @@ class Inpainting(Task):
         assert self.flow_teacher is not None
         return flow_l1(output.flows, self.flow_teacher(truth))
 
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
-        for optimizer in others:
-            # Lightning counts each optimiser's step as a global step: let only the generator's count.
-            optimizer._on_before_step = optimizer._on_after_step = _do_not_count
-        return [generator, *others]
-
-    def _measure_baselines(self, truth: Tensor, masks: Tensor) -> None:
-        frames = ((truth + 1) * 127.5).round().byte().movedim(2, -1).cpu().numpy()
-        holes = masks[:, :, 0].byte().cpu().numpy()
-        for name, restore in BASELINES.items():
-            restored = torch.stack(
-                [torch.from_numpy(restore(clip, hole)) for clip, hole in zip(frames, holes, strict=True)]
-            )
-            filled = restored.movedim(-1, 2).to(truth) / 127.5 - 1
-            composite = truth * (1 - masks) + filled * masks
-            self._baseline(name).update((composite + 1) / 2, (truth + 1) / 2, masks)
-
-    def _baseline(self, name: str) -> InpaintingMetrics:
-        metrics = self.baseline_metrics[_key(name)]
-        assert isinstance(metrics, InpaintingMetrics)
-        return metrics
-
-    def _log_metrics(self, prefix: str, metrics: InpaintingMetrics) -> None:
-        # Computed over all processes already; their equal values are averaged only to say so to Lightning.
-        self.log_dict({f"{prefix}/{name}": value for name, value in metrics.compute().items()}, sync_dist=True)
-        metrics.reset()
-
 
 def _flow_networks(network: nn.Module) -> list[nn.Module]:
     """The parts of a network that estimate flow."""
     return [module.flow for module in network.modules() if isinstance(module, FlowGuidedPropagation)]
 
 
-def _key(name: str) -> str:
-    """A metric's name in module dictionaries, where dots separate levels."""
-    return name.replace(".", "_")
-
-
-def _do_not_count() -> None:
-    pass
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Keep the parameters of a network out of what is computed."""
+    states = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, state in states.items():
+            parameter.requires_grad_(state)

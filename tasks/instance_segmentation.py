@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightvid.checkpoints import load
 from lightvid.checkpoints.report import fill
 from lightvid.errors import ConfigurationError
 from lightvid.losses import InstanceLoss
 from lightvid.metrics import YouTubeVISAP
-from lightvid.networks import InstanceSegmenter
+from lightvid.networks import InstanceOutput, InstanceSegmenter
 from lightvid.segmentation import VideoSegmenter
 
 from .base import OnNonFinite, Task
@@ -126,23 +127,15 @@ class InstanceSegmentation(Task):
     def training_step(self, batch: InstanceBatch, index: int) -> None:
         """Predict, match, compare, learn."""
         step = self.is_last_of_step()
-        padding = batch.padding if batch.padding.any() else None
-        output = self.network(batch.frames, padding, targets=batch.targets)
-        outputs = output.logits.sum() + output.boxes.sum() + output.masks.sum()
-        if not self.finite({"of the network's outputs": outputs}, batch):  # there would be nothing to match
+        output = self.predict(batch)
+        if not self.finite(sum_of_outputs(output), batch):  # there would be nothing to match
             return
-        losses = self.loss(output, batch.targets, padding)
-        total = self.loss.total(losses)
-        for auxiliary in self.auxiliary_losses:
-            others = auxiliary(output, batch.targets, padding)
-            total = total + auxiliary.total(others)  # type: ignore[operator]
-            losses |= others
-        losses["total"] = total
+        losses = self.losses(output, batch)
         if not self.finite(losses, batch):
             return
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        self.update(optimizer, total, step)
+        self.update(optimizer, losses["total"], step)
         if step:
             self.after_step()
             if self.schedule_interval == "step":
@@ -151,6 +144,21 @@ class InstanceSegmentation(Task):
         short = ("loss/total", "loss/class", "loss/giou", "loss/dice")
         self.log_dict({name: loss for name, loss in shown.items() if name in short}, prog_bar=True)
         self.log_dict({name: loss for name, loss in shown.items() if name not in short})
+
+    def predict(self, batch: InstanceBatch) -> InstanceOutput:
+        """Run the network on training clips."""
+        return self.network(batch.frames, _padding(batch), targets=batch.targets)
+
+    def losses(self, output: InstanceOutput, batch: InstanceBatch) -> dict[str, Tensor]:
+        """Match and compare finite outputs; `total` is the weighted sum of all losses."""
+        padding = _padding(batch)
+        losses = self.loss(output, batch.targets, padding)
+        total = self.loss.total(losses)
+        for auxiliary in self.auxiliary_losses:
+            others = auxiliary(output, batch.targets, padding)
+            total = total + auxiliary.total(others)  # type: ignore[operator]
+            losses |= others
+        return {**losses, "total": total}
 
     def on_train_epoch_end(self) -> None:
         """Let a schedule of epochs go on."""
@@ -171,13 +179,22 @@ class InstanceSegmentation(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log AP and AR, over all processes."""
+        self.log_dict(self.metrics_of_epoch(), sync_dist=True)
+
+    def metrics_of_epoch(self) -> dict[str, Tensor]:
+        """AP and AR, over all processes; they start anew."""
         assert self.metric is not None
         values = self.metric.compute()
-        self.log_dict({f"val/{name}": values[name].float() for name in LOGGED}, sync_dist=True)
         self.metric.reset()
+        return {f"val/{name}": values[name].float() for name in LOGGED}
 
     def configure_optimizers(self) -> Any:
-        """One optimiser, its groups' learning rates times their factors."""
+        """One optimiser and its schedule."""
+        optimizer = self.make_optimizer()
+        return [optimizer], [self.schedule(optimizer)] if self.schedule else []
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimiser, its groups' learning rates times their factors."""
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
             if parameter.requires_grad:
@@ -192,7 +209,7 @@ class InstanceSegmentation(Task):
         optimizer = self.optimizer([{"params": parameters} for parameters in groups.values()])
         for group, factor in zip(optimizer.param_groups, groups, strict=True):
             group["lr"] *= factor
-        return [optimizer], [self.schedule(optimizer)] if self.schedule else []
+        return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the categories."""
@@ -233,3 +250,12 @@ class InstanceSegmentation(Task):
         self.average_network()
         if self.metric is None:
             self.metric = YouTubeVISAP([number for number, _ in categories])
+
+
+def sum_of_outputs(output: InstanceOutput) -> dict[str, Tensor]:
+    """One number that is finite if the outputs are, under a name for `SteppedTask.finite`."""
+    return {"of the network's outputs": output.logits.sum() + output.boxes.sum() + output.masks.sum()}
+
+
+def _padding(batch: InstanceBatch) -> Tensor | None:
+    return batch.padding if batch.padding.any() else None

@@ -84,3 +84,44 @@ def tiny_vis(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
         ]
 
     return arguments
+
+
+@pytest.fixture
+def tiny_joint(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """As `tiny`, for both tasks at once: clips of 3 frames, 32 x 48 pixels with holes and 32 x 56 with instances."""
+
+    def arguments(*more: str) -> list[str]:
+        inpainting, network = "task.inpainting", "task.segmentation.network"
+        return [
+            "task=joint",
+            f"data.inpainting.root={sample_root}",
+            f"data.segmentation.root={sample_root}",
+            f"out={tmp_path / 'runs'}",
+            "clip.height=32",
+            "clip.width=48",
+            "clip.frames=3",
+            "clip.shortest=32",
+            "data.inpainting.workers=0",
+            "data.inpainting.validation_frames=3",
+            "data.segmentation.workers=0",
+            "data.segmentation.batch_size=2",
+            "backbone.channels=24",
+            "backbone.blocks=1",
+            f"{inpainting}.network.head.hidden=4",
+            f"{inpainting}.discriminator.channels=4",
+            "task.segmentation.overlap=1",
+            f"{network}.stem.options={{embedding_size: 8, hidden_sizes: [8, 16], depths: [1, 1], layer_type: basic}}",
+            f"{network}.decoder.queries.instances=4",
+            f"{network}.decoder.hidden=32",
+            f"{network}.mask_head.width=8",
+            "trainer.accelerator=cpu",
+            "trainer.max_steps=4",
+            "trainer.val_check_interval=2",
+            "trainer.limit_val_batches=2",
+            "trainer.log_every_n_steps=1",
+            "callbacks.last.every_n_train_steps=2",
+            "callbacks.progress=null",
+            *more,
+        ]
+
+    return arguments

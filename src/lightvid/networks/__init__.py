@@ -6,6 +6,7 @@ from lightvid.networks.generator import InpaintingGenerator, InpaintingOutput
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 from lightvid.networks.instance_presets import deformable_vistr, vistr
 from lightvid.networks.instance_segmenter import InstanceSegmenter
+from lightvid.networks.joint import share_parts
 from lightvid.networks.presets import dstt, e2fgvi, e2fgvi_hq, fast_sttn, fuseformer, sttn
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "e2fgvi_hq",
     "fast_sttn",
     "fuseformer",
+    "share_parts",
     "sttn",
     "vistr",
 ]

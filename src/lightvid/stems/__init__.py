@@ -3,6 +3,7 @@
 from lightvid.stems.base import InpaintingStem
 from lightvid.stems.conv import ConvStem
 from lightvid.stems.image import ImageStem
+from lightvid.stems.image_inpainting import ImageInpaintingStem
 from lightvid.stems.output import PyramidOutput, StemOutput
 from lightvid.stems.propagation import FlowGuidedPropagation, thumbnails
 from lightvid.stems.soft_split import SoftSplitStem
@@ -11,6 +12,7 @@ from lightvid.stems.spynet import SPyNet
 __all__ = [
     "ConvStem",
     "FlowGuidedPropagation",
+    "ImageInpaintingStem",
     "ImageStem",
     "InpaintingStem",
     "PyramidOutput",
