@@ -334,6 +334,6 @@ def test_two_processes_train_as_one_with_twice_the_batch(tiny_joint):
         assert torch.allclose(weight, weights(two)[name], atol=1e-4), name
     for part in ("inpainting.network.backbone.", "segmentation.network.decoder.", "inpainting.network.head."):
         moved = [float((weight - start[name]).abs().max()) for name, weight in weights(one).items() if part in name]
-        assert max(moved) > 1e-2, part
+        assert max(moved) > 1e-3, part
     results = [json.loads((folder / "results.json").read_text())["lightvid"] for folder in (one, two)]
     assert results[1] == pytest.approx(results[0], abs=1e-2)
