@@ -60,7 +60,7 @@ demo: $(VENV)/demo-ready ## a web page that removes objects: make demo ARGS="--p
 
 .PHONY: test
 test: $(VENV)/ready ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/ready ## ruff and mypy

@@ -102,8 +102,8 @@ def speed_table(clip: ClipInMemory, names: Sequence[str]) -> Table:
     table = _table(
         f"{len(clip)} frames, {SIZE[1]}x{SIZE[0]}, float32, {torch.get_num_threads()} CPU threads",
         "network",
-        "published\ns",
-        "default\ns",
+        "published\nCPU s",
+        "default\nCPU s",
         "speed-up",
         "published - plain\nat most, grey levels",
     )
@@ -120,20 +120,20 @@ def speed_table(clip: ClipInMemory, names: Sequence[str]) -> Table:
 
 @dataclass
 class Timed:
-    """A restoration that goes on frame by frame, and the time it has taken."""
+    """A restoration that goes on frame by frame, and the CPU time it has taken."""
 
     frames: Iterator[Frames]
     seconds: float = 0.0
 
 
 def in_turns(clip: ClipInMemory, *restorers: Restorer) -> list[Timed]:
-    """Restore a clip in several ways, a frame of each in turn, so that a busy machine slows all of them."""
+    """Restore a clip in several ways, a frame of each in turn; CPU time, since other work may run."""
     runs = [Timed(restorer.restore(clip)) for restorer in restorers]
     for _ in range(len(clip)):
         for run in runs:
-            start = time.perf_counter()
+            start = time.process_time()
             next(run.frames)
-            run.seconds += time.perf_counter() - start
+            run.seconds += time.process_time() - start
     return runs
 
 
