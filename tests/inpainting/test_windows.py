@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from lightvid.inpainting.windows import SlidingWindows, published_windows
@@ -55,10 +57,19 @@ def test_limited_references_lie_on_a_grid_around_the_centre_of_the_window():
 
 @pytest.mark.parametrize("length", [1, 2, 10, 11, 12, 19, 20, 40, 93, 400])
 @pytest.mark.parametrize("stride", [3, 8, 11])
-def test_sliding_windows_cover_the_video_with_as_many_neighbours_for_every_frame(length, stride):
-    windows = sliding(length, stride=stride)
+def test_sliding_windows_cover_the_video_evenly_and_are_as_few_as_can_be(length, stride):
+    windows = list(sliding(length, stride=stride))
+    shared = 11 - stride
     assert {index for window in windows for index in window.local} == set(range(length))
-    assert {len(window.local) for window in windows} == {min(11, length)}
+    lengths = [len(window.local) for window in windows]
+    assert max(lengths) <= min(lengths) + 1 <= 12
+    assert all(later.local.start == window.local.stop - shared for window, later in pairwise(windows))
+    assert len(windows) == 1 or 11 + (len(windows) - 2) * stride < length, "one window less would not do"
+
+
+def test_forty_frames_are_three_windows_that_share_three_frames():
+    windows = sliding(40, size=16, stride=13)
+    assert [window.local for window in windows] == [range(15), range(12, 27), range(24, 40)]
 
 
 @pytest.mark.parametrize("length", [1, 11, 40, 93])
@@ -76,9 +87,10 @@ def test_a_frame_is_finished_by_the_last_window_that_has_it_and_begun_by_the_fir
 def test_references_are_the_nearest_on_both_sides_and_none_is_lost_at_the_ends():
     windows = sliding(200, max_references=6)
     middle = windows[windows.first_with(100)]
-    assert middle.local == range(96, 107)
+    assert middle.local == range(94, 105)
     assert middle.references == (70, 80, 90, 110, 120, 130)
-    assert windows[0].references == (20, 30, 40, 50, 60, 70)
+    assert windows[0].local == range(10)
+    assert windows[0].references == (10, 20, 30, 40, 50, 60)
     assert windows[len(windows) - 1].references == (130, 140, 150, 160, 170, 180)
 
 

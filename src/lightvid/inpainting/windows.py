@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,16 +22,16 @@ class Window:
 
 @dataclass(frozen=True)
 class SlidingWindows:
-    """Windows of equal length that cover a video, each computed when it is asked for.
+    """Windows that cover a video evenly, each computed when it is asked for.
 
-    The last one is moved back to end with the video; a video that is shorter than a window is one. References lie on
-    the multiples of `reference_stride`, half of them before the window and half behind it, as near as possible; where
-    the video ends too early on one side, the other has more.
+    They are as few as `size` and `stride` allow, then as short as so few can be: their lengths differ by one frame at
+    most. References lie on the multiples of `reference_stride`, half of them before the window and half behind it, as
+    near as possible; where the video ends too early on one side, the other has more.
 
     Attributes:
         length: of the video, in frames.
-        size: local frames of a window.
-        stride: frames from one window to the next.
+        size: the most local frames of a window.
+        stride: the most frames from one window to the next; neighbours share `size - stride`.
         reference_stride: frames from one reference to the next.
         max_references: of one window.
     """
@@ -47,8 +48,7 @@ class SlidingWindows:
     def __getitem__(self, number: int) -> Window:
         if not 0 <= number < len(self):
             raise IndexError(f"window {number} of {len(self)}")
-        start = min(number * self.stride, max(0, self.length - self.size))
-        local = range(start, min(start + self.size, self.length))
+        local = range(self._start(number), self._stop(number))
         before = range(0, local.start, self.reference_stride)
         behind = range(_multiple(local.stop, self.reference_stride), self.length, self.reference_stride)
         earlier = min(len(before), max((self.max_references + 1) // 2, self.max_references - len(behind)))
@@ -57,14 +57,20 @@ class SlidingWindows:
 
     def first_with(self, frame: int) -> int:
         """Number of the first window that restores a frame; `len(self)` for a frame that the video does not have."""
-        if frame >= self.length:
-            return len(self)
-        return min(len(self) - 1, max(0, -(-(frame - self.size + 1) // self.stride)))
+        return bisect_right(range(len(self)), frame, key=self._stop)
 
     def finished_with(self, number: int) -> range:
         """Frames that a window restores and no later one."""
         local = self[number].local
         return range(local.start, self[number + 1].local.start if number + 1 < len(self) else local.stop)
+
+    def _start(self, number: int) -> int:
+        shared = self.size - self.stride
+        with_repeats = self.length + (len(self) - 1) * shared
+        return number * with_repeats // len(self) - number * shared
+
+    def _stop(self, number: int) -> int:
+        return self._start(number + 1) + self.size - self.stride
 
     def needs_again(self, number: int, frame: int) -> bool:
         """Whether a frame that windows up to `number` have seen may be looked at by a later one."""
