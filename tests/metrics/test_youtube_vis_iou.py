@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightvid.annotations.rle import encode
+from lightvid.annotations.rle import encode, to_rle
 from lightvid.metrics.youtube_vis_iou import spatio_temporal_iou
 from lightvid.metrics.youtube_vis_tubes import read_tubes
 
@@ -56,6 +56,29 @@ def test_masks_of_any_texture_are_compared_exactly():
     textures += [rows == HEIGHT - 1, columns == WIDTH - 1, (rows % (HEIGHT - 1) == 0) | (columns > 20)]
     drawn = np.stack([np.stack((texture, texture[::-1, ::-1])) for texture in textures])
     assert spatio_temporal_iou(tubes(drawn), tubes(drawn)) == pytest.approx(counted(drawn, drawn), abs=1e-12)
+
+
+PIXELS = HEIGHT * WIDTH
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [30, 5, 0, 7, PIXELS - 42],  # no zeros between ones
+        [30, 0, 3, 5, 0, 0, 1, 4, PIXELS - 43],  # no ones before, within and behind
+        [0, HEIGHT, PIXELS - HEIGHT],  # up to the end of a column
+        [0, 0, 4, 5, PIXELS - 9],
+        [PIXELS - 2, 2],
+        [PIXELS - 4, 4, 0, 0],  # no ones after the last pixel
+        [40, 9, PIXELS - 49, 0],
+    ],
+)
+def test_runs_without_pixels_change_nothing(counts):
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    drawn = np.stack([flat.reshape(WIDTH, HEIGHT).T, np.indices((HEIGHT, WIDTH)).sum(0) % 7 < 5])[:, None]
+    written = to_rle({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH, "mask")
+    tubes = read_tubes([[written], [encode(drawn[1, 0])]])
+    assert spatio_temporal_iou(tubes, tubes) == pytest.approx(counted(drawn, drawn), abs=1e-12)
 
 
 @pytest.mark.parametrize("shift", [(0, 9), (9, 0)])

@@ -24,7 +24,7 @@ class Runs(NamedTuple):
 
     Attributes:
         starts: `(R,)` int32, pixels of the mask before each run of ones. Where a mask ends in zeros, an empty run
-            follows where the last one stops.
+            follows, at the last pixel of the run before it.
         stops: `(R,)` int32, likewise of its end.
         counts: `(N,)` how many of the R belong to each mask; at least one.
         areas: `(N,)` int64, pixels of ones.
@@ -61,7 +61,7 @@ def read_runs(texts: Sequence[str]) -> Runs:
     if complete.any():
         ends = np.delete(ends, last[complete])
         last -= np.cumsum(complete)
-    return _integrate(numbers[ends], last, complete)
+    return _integrate(numbers.take(ends), last, complete)
 
 
 def _codes(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -81,16 +81,23 @@ def _cumulative_numbers(codes: NDArray[np.uint8]) -> NDArray[np.int32]:
     digits = (codes & 31).view(np.int8)
     digits -= 16  # signed, as it is in the last character
     digits += ((codes & (codes >> 1)) & 32).view(np.int8)  # unsigned in the others: 32 for codes from 96 on
-    wide = digits.astype(np.int16)
-    wide[1:] <<= more.view(np.int8)[:-1] * np.int8(5)
-    numbers = wide.astype(np.int32)
-    place, later = 2, np.flatnonzero(more[:-2] & more[1:-1]) + 2
+    after_two = more[:-2] & more[1:-1]
+    short = digits.astype(np.int16)  # holds numbers of up to three characters, which nearly all are
+    short[1:] *= _32_where(more[:-1])
+    short[2:] *= _32_where(after_two)
+    numbers = short.astype(np.int32)
+    place, later = 3, np.flatnonzero(after_two[:-1] & more[2:-1]) + 3
     while later.size:
         numbers[later] <<= 5
         place += 1
         later = later[later >= place]
         later = later[more[later - place]]
     return np.cumsum(numbers, dtype=np.int32)
+
+
+def _32_where(flags: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """32 or 1."""
+    return flags.view(np.int8) * np.int8(31) + np.int8(1)
 
 
 def _integrate(sums: NDArray[np.int32], last: NDArray[np.int64], complete: NDArray[np.bool_]) -> Runs:
@@ -118,7 +125,7 @@ def _integrate(sums: NDArray[np.int32], last: NDArray[np.int64], complete: NDArr
     areas = np.add.reduceat(stops - starts, first, dtype=np.int64)
     totals[_negative(starts, stops, first)] = -1
     closing = last[~complete]
-    starts[closing] = stops[closing] = np.where(closing > first[~complete], stops[closing - 1], 0)
+    starts[closing] = stops[closing] = np.where(closing > first[~complete], np.maximum(stops[closing - 1] - 1, 0), 0)
     return Runs(starts, stops, counts, areas, totals)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,27 +10,40 @@ from numpy.typing import NDArray
 
 from lightvid.metrics.youtube_vis_tubes import Tube
 
-SEVERAL = -1
 MOST_IN_A_COLUMN = 4
 """Intervals, in the mean, that are worth comparing each with each."""
 
 
 class Intervals(NamedTuple):
-    """The pixels of masks of one size, one below the other in each column, in the order of frames, columns and rows.
+    """The pixels of N masks of one size, one below the other in each column, by tracks, frames, columns and rows.
 
     Attributes:
-        frames: `(N,)` of each mask.
+        tracks: `(N,)` of each mask.
+        frames: `(N,)` likewise.
         counts: `(N,)` intervals of each mask; at least one, which may be empty.
         columns: `(R,)` counted through all frames, width by width.
         tops: `(R,)` first row.
         bottoms: `(R,)` one more than the last row.
     """
 
+    tracks: NDArray[np.int64]
     frames: NDArray[np.int64]
     counts: NDArray[np.int64]
     columns: NDArray[np.int64]
     tops: NDArray[np.int32]
     bottoms: NDArray[np.int32]
+
+    def by_track(self) -> dict[int, Intervals]:
+        """The same of each track that has masks."""
+        tracks, firsts = np.unique(self.tracks, return_index=True)
+        masks = [*firsts.tolist(), len(self.tracks)]
+        ends = np.concatenate(([0], self.counts.cumsum()))[masks].tolist()
+        parts = {}
+        for place, track in enumerate(tracks.tolist()):
+            some, inside = slice(*masks[place : place + 2]), slice(*ends[place : place + 2])
+            by_mask = (self.tracks[some], self.frames[some], self.counts[some])
+            parts[track] = Intervals(*by_mask, self.columns[inside], self.tops[inside], self.bottoms[inside])
+        return parts
 
 
 class Columns(NamedTuple):
@@ -37,32 +51,36 @@ class Columns(NamedTuple):
 
     Attributes:
         intervals: as they were.
-        tops: `(columns,)` of the one interval of each column; 0 where there is none, or several.
-        bottoms: `(columns,)` likewise; `SEVERAL` where there are several.
-        first: `(columns,)` index of the uppermost interval of each column.
+        tops: `(columns,)` of the one interval of each column; 0 where there is none, the index of the uppermost where
+            there are several.
+        bottoms: `(columns,)` likewise; 0 where there is none, minus their number where there are several.
+        fragmented: most columns have many.
     """
 
     intervals: Intervals
     tops: NDArray[np.int32]
     bottoms: NDArray[np.int32]
-    first: NDArray[np.int64]
+    fragmented: bool
 
 
-def cut_into_intervals(tube: Tube, size: tuple[int, int], frames: int) -> Intervals:
-    """Of a track's masks with this (height, width), which has pixels, in the first so many frames."""
+def cut_into_intervals(tubes: Mapping[int, Tube], size: tuple[int, int], frames: int) -> Intervals:
+    """Of the tracks' masks with this (height, width), which has pixels, in the first so many frames."""
     height, width = size
-    starts, stops, counts, places = tube.starts, tube.stops, tube.counts, tube.frames
-    used = (places < frames) & (tube.sizes == size).all(1)
+    parts = [(tube.starts, tube.stops, tube.counts, tube.frames, tube.sizes) for tube in tubes.values()]
+    starts, stops, counts, places, sizes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    tracks = np.repeat(list(tubes), [len(tube.counts) for tube in tubes.values()])
+    used = (places < frames) & (sizes == size).all(1)
     if not used.all():
         runs = np.repeat(used, counts)
-        starts, stops, counts, places = starts[runs], stops[runs], counts[used], places[used]
-    # an empty run belongs to the pixel before it: it does not enlarge the box, and the last one has its column
-    columns = np.maximum(starts - (starts == stops), 0) // height
+        starts, stops, counts, places, tracks = starts[runs], stops[runs], counts[used], places[used], tracks[used]
+    columns = starts // height
+    if columns.size and columns.max() == width:  # an empty run after the last pixel
+        columns[columns == width] -= 1
     tops = starts - columns * height
     bottoms = tops + (stops - starts)
     if bottoms.size and bottoms.max() > height:
         columns, tops, bottoms, counts = _split(columns, tops, bottoms, counts, height)
-    return Intervals(places, counts, columns + np.repeat(places * width, counts), tops, bottoms)
+    return Intervals(tracks, places, counts, columns + np.repeat(places * width, counts), tops, bottoms)
 
 
 def _split(
@@ -90,32 +108,33 @@ def boxes(intervals: Intervals) -> NDArray[np.float64]:
 
 
 def index_columns(intervals: Intervals, columns: int) -> Columns:
-    """Prepare to be compared with others; so many columns are there in all frames."""
+    """Prepare one track to be compared with others; so many columns are there in all frames."""
     key = intervals.columns
     tops, bottoms = np.zeros((2, columns), np.int32)
     tops[key], bottoms[key] = intervals.tops, intervals.bottoms
-    several = np.flatnonzero(key[1:] == key[:-1])
-    tops[key[several]], bottoms[key[several]] = 0, SEVERAL
-    first = np.zeros(columns, np.int64)
-    first[key[several[::-1]]] = several[::-1]  # of equal indices, the last one is kept
-    return Columns(intervals, tops, bottoms, first)
+    followed = np.flatnonzero(key[1:] == key[:-1])
+    chains = np.flatnonzero(np.diff(followed, prepend=-2) > 1)
+    uppermost = followed[chains]
+    tops[key[uppermost]] = uppermost
+    bottoms[key[uppermost]] = -1 - np.diff(chains, append=len(followed))
+    drawn = len(key) - len(followed)
+    return Columns(intervals, tops, bottoms, len(key) > MOST_IN_A_COLUMN * drawn)
 
 
 def shared_pixels(one: Intervals, other: Columns, height: int) -> int:
-    """The size of the intersection of masks of the same frames and size."""
-    if len(other.intervals.columns) > MOST_IN_A_COLUMN * np.count_nonzero(other.bottoms):
+    """The size of the intersection of two tracks' masks of the same frames and size."""
+    if other.fragmented:
         return _shared_by_interpolation(one, other.intervals, height)
-    bottoms = other.bottoms[one.columns]
-    shared = _shared_rows(one.tops, one.bottoms, other.tops[one.columns], bottoms, height)
-    these = np.flatnonzero(bottoms == SEVERAL)
-    places = other.first[one.columns[these]]
-    while these.size:
-        rows = other.intervals.tops[places], other.intervals.bottoms[places]
-        shared += _shared_rows(one.tops[these], one.bottoms[these], *rows, height)
-        places += 1
-        further = other.intervals.columns.take(places, mode="clip") == one.columns[these]
-        further &= places < len(other.intervals.columns)
-        these, places = these[further], places[further]
+    other_tops, other_bottoms = other.tops.take(one.columns), other.bottoms.take(one.columns)
+    shared = _shared_rows(one.tops, one.bottoms, other_tops, other_bottoms, height)
+    several = np.flatnonzero(other_bottoms < 0)
+    places, left = other_tops[several], -other_bottoms[several]
+    tops, bottoms = one.tops[several], one.bottoms[several]
+    while left.size:
+        rows = other.intervals.tops.take(places), other.intervals.bottoms.take(places)
+        shared += _shared_rows(tops, bottoms, *rows, height)
+        further = np.flatnonzero(left > 1)
+        places, left, tops, bottoms = places[further] + 1, left[further] - 1, tops[further], bottoms[further]
     return shared
 
 
@@ -126,10 +145,13 @@ def _shared_rows(
     other_bottoms: NDArray[np.int32],
     height: int,
 ) -> int:
-    rows = np.minimum(bottoms, other_bottoms)
-    rows -= np.maximum(tops, other_tops)
+    """None where the other one's bottom is negative."""
+    highest = np.maximum(tops, other_tops)
+    lowest = np.minimum(bottoms, other_bottoms)
+    rows = np.maximum(lowest, highest, out=lowest)  # sooner than a maximum with 0 of their difference
+    rows -= highest
     fits = len(rows) * height < 2**31
-    return int(np.maximum(rows, 0, out=rows).sum(dtype=np.int32 if fits else np.int64))
+    return int(rows.sum(dtype=np.int32 if fits else np.int64))
 
 
 def _shared_by_interpolation(one: Intervals, other: Intervals, height: int) -> int:
@@ -140,5 +162,6 @@ def _shared_by_interpolation(one: Intervals, other: Intervals, height: int) -> i
     )
     pixels = np.zeros(other_ends.shape)
     pixels[:, 1] = other.bottoms - other.tops
-    up_to = np.interp(ends, other_ends.ravel(), pixels.ravel().cumsum())
+    in_order = np.maximum.accumulate(other_ends.ravel())  # an empty interval may lie within the one before it
+    up_to = np.interp(ends, in_order, pixels.ravel().cumsum())
     return round(float((up_to[:, 1] - up_to[:, 0]).sum()))

@@ -32,19 +32,25 @@ def spatio_temporal_iou(first: Sequence[Tube], second: Sequence[Tube], *, least:
     pixels_1, pixels_2 = _pixels(first, frames), _pixels(second, frames)
     sums = _sums_to_the_shorter_end(first, second, pixels_1, pixels_2)
     most = np.minimum(pixels_1[:, None], pixels_2)
-    sizes = {(height, width) for tube in (*first, *second) for height, width in tube.sizes.tolist()}
+    sizes = _sizes([*first, *second])
     if len(sizes) > 1:
         other_size = _other_size(first, second, frames)
         sums -= np.where(other_size, pixels_1[:, None] + pixels_2, 0).sum(-1)
         most[other_size] = 0
     near = (_ratio(most.sum(-1), sums) >= least) & (most > 0).any(-1)
     drawn = [size for size in sizes if all(size)]
-    intervals_1 = {row: _cut(first[row], drawn, frames) for row in np.flatnonzero(near.any(1)).tolist()}
-    intervals_2 = {row: _cut(second[row], drawn, frames) for row in np.flatnonzero(near.any(0)).tolist()}
+    rows, places = np.flatnonzero(near.any(1)).tolist(), np.flatnonzero(near.any(0)).tolist()
+    intervals_1, intervals_2 = _cut(first, rows, drawn, frames), _cut(second, places, drawn, frames)
     boxes_1, boxes_2 = _boxes(intervals_1, len(first), frames), _boxes(intervals_2, len(second), frames)
     most = np.minimum(most, _box_intersections(boxes_1, boxes_2))
     near &= _ratio(most.sum(-1), sums) >= least
     return _ratio(_intersections(intervals_1, intervals_2, near, frames), sums)
+
+
+def _sizes(tubes: Sequence[Tube]) -> set[Size]:
+    sizes = np.concatenate([tube.sizes for tube in tubes])
+    different = sizes[:1] if (sizes == sizes[:1]).all() else sizes
+    return {(height, width) for height, width in different.tolist()}
 
 
 def _pixels(tubes: Sequence[Tube], frames: int) -> NDArray[np.float64]:
@@ -60,9 +66,10 @@ def _sums_to_the_shorter_end(
     """Pixels of both tracks of each pair, in the frames that both have."""
     lengths = ([min(tube.length, pixels_1.shape[1]) for tube in tubes] for tubes in (first, second))
     ends = np.minimum.outer(*lengths)
-    cumulative_1, cumulative_2 = (np.pad(pixels, ((0, 0), (1, 0))).cumsum(1) for pixels in (pixels_1, pixels_2))
-    rows, places = np.ogrid[: len(first), : len(second)]
-    return cumulative_1[rows, ends] + cumulative_2[places, ends]
+    cumulative_1, cumulative_2 = (
+        np.concatenate((np.zeros((len(pixels), 1)), pixels.cumsum(1)), 1) for pixels in (pixels_1, pixels_2)
+    )
+    return cumulative_1[np.arange(len(first))[:, None], ends] + cumulative_2[np.arange(len(second)), ends]
 
 
 def _other_size(first: Sequence[Tube], second: Sequence[Tube], frames: int) -> NDArray[np.bool_]:
@@ -81,17 +88,19 @@ def _ratio(intersections: NDArray[np.float64], sums: NDArray[np.float64]) -> NDA
     return np.divide(intersections, unions, out=np.zeros_like(sums), where=unions > 0)
 
 
-def _cut(tube: Tube, sizes: Sequence[Size], frames: int) -> dict[Size, Intervals]:
-    return {size: cut_into_intervals(tube, size, frames) for size in sizes}
+def _cut(tubes: Sequence[Tube], rows: Sequence[int], sizes: Sequence[Size], frames: int) -> dict[Size, Intervals]:
+    """These tracks, by the size of their masks."""
+    if not rows:
+        return {}
+    return {size: cut_into_intervals({row: tubes[row] for row in rows}, size, frames) for size in sizes}
 
 
-def _boxes(intervals: Mapping[int, Mapping[Size, Intervals]], tracks: int, frames: int) -> NDArray[np.float64]:
+def _boxes(intervals: Mapping[Size, Intervals], tracks: int, frames: int) -> NDArray[np.float64]:
     """`(tracks, frames, 4)` ends of the columns and rows with pixels, where there is a mask."""
     found = np.zeros((tracks, frames, 4))
-    for row, parts in intervals.items():
-        for part in parts.values():
-            if part.counts.size:
-                found[row, part.frames] = boxes(part)
+    for part in intervals.values():
+        if part.counts.size:
+            found[part.tracks, part.frames] = boxes(part)
     return found
 
 
@@ -104,16 +113,14 @@ def _box_intersections(first: NDArray[np.float64], second: NDArray[np.float64]) 
 
 
 def _intersections(
-    first: Mapping[int, Mapping[Size, Intervals]],
-    second: Mapping[int, Mapping[Size, Intervals]],
-    near: NDArray[np.bool_],
-    frames: int,
+    first: Mapping[Size, Intervals], second: Mapping[Size, Intervals], near: NDArray[np.bool_], frames: int
 ) -> NDArray[np.float64]:
     """`(N, M)` pixels that near pairs share in the frames where both have a mask of the same size."""
     intersections = np.zeros(near.shape)
-    for place in np.flatnonzero(near.any(0)).tolist():
-        for (height, width), intervals in second[place].items():
+    for height, width in first.keys() & second.keys():
+        tracks_1, tracks_2 = first[height, width].by_track(), second[height, width].by_track()
+        for place, intervals in tracks_2.items():
             columns = index_columns(intervals, frames * width)
-            for row in np.flatnonzero(near[:, place]).tolist():
-                intersections[row, place] += shared_pixels(first[row][height, width], columns, height)
+            for row in [row for row in np.flatnonzero(near[:, place]).tolist() if row in tracks_1]:
+                intersections[row, place] += shared_pixels(tracks_1[row], columns, height)
     return intersections

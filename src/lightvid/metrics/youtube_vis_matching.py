@@ -90,7 +90,7 @@ def _match_category(
     all_scores = np.array([prediction.score for prediction in predictions], np.float64)
     order = np.argsort(-all_scores, kind="stable")[:MOST_TRACKS]  # of equal scores, the first in the file
     predictions = [predictions[index] for index in order]
-    inside = _inside(np.array([mean_area(prediction.tube.areas) for prediction in predictions]))
+    inside = _inside(np.array([mean_area(prediction.tube.areas.tolist()) for prediction in predictions]))
     crowd = np.array([track.crowd for track in tracks], np.bool_)
     counted = _inside(np.array([track.area for track in tracks])) & ~crowd[:, None]
 

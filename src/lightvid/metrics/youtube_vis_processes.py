@@ -33,7 +33,7 @@ def match_videos(match: MatchVideo, videos: Sequence[int], processes: int) -> li
     """
     if processes == 1 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         return [match(video) for video in videos]
-    chunk = max(1, len(videos) // (4 * processes))
+    chunk = max(1, len(videos) // (16 * processes))
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(match,))
     try:
