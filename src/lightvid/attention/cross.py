@@ -95,7 +95,7 @@ class DeformableCrossAttention(nn.Module):
         value = self.value(cast_for_autocast(memory.tokens))
         if memory.padding is not None:
             value = value.masked_fill(memory.padding.unsqueeze(-1), 0)
-        offsets, logits = self.sampling(cast_for_autocast(queries)[:, None, None], slice(0, self.heads))
+        offsets, logits = self.sampling(queries[:, None, None], slice(0, self.heads))
         if references.sizes is not None:
             height, width = value.shape[2:4]
             cells = references.sizes * references.sizes.new_tensor([width, height])

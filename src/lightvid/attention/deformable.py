@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightvid.errors import ConfigurationError
 from lightvid.ops.deformable_sampling import SamplingMode, deformable_sampling
-from lightvid.ops.precision import cast_for_autocast
+from lightvid.ops.precision import cast_for_autocast, without_autocast
 
 # Offsets and logits that are held at once: 16 MiB in float32.
 ELEMENTS_AT_ONCE = 2**22
@@ -87,8 +87,7 @@ class DeformableAttention(nn.Module):
             `(B, T, H, W, C)`.
         """
         x = cast_for_autocast(x)
-        at_once = max(1, ELEMENTS_AT_ONCE // (x[..., 0].numel() * self.sampling.numbers(x.shape[1])))
-        groups = [slice(first, min(first + at_once, self.heads)) for first in range(0, self.heads, at_once)]
+        groups = self._groups(x)
         if torch.is_grad_enabled():
             sampled = [
                 checkpoint(self._sample, x, positions, padding, group, use_reentrant=False, preserve_rng_state=False)
@@ -98,6 +97,13 @@ class DeformableAttention(nn.Module):
             sampled = [self._sample(x, positions, padding, group) for group in groups]
         return self.output(torch.cat(sampled, dim=-1).view(x.shape))
 
+    def _groups(self, x: Tensor) -> list[slice]:
+        """The heads that pass together; in an exported program all, for any batch and length of a clip."""
+        if torch.compiler.is_exporting():
+            return [slice(0, self.heads)]
+        at_once = max(1, ELEMENTS_AT_ONCE // (x[..., 0].numel() * self.sampling.numbers(x.shape[1])))
+        return [slice(first, min(first + at_once, self.heads)) for first in range(0, self.heads, at_once)]
+
     def _sample(self, x: Tensor, positions: Tensor | None, padding: Tensor | None, heads: slice) -> Tensor:
         """Some heads, from the tokens to their own channels `(B, T * H * W, ...)`."""
         width = x.shape[-1] // self.heads
@@ -106,7 +112,7 @@ class DeformableAttention(nn.Module):
         if padding is not None:
             value = value.masked_fill(padding.unsqueeze(-1), 0)
         value = value.unflatten(-1, (-1, width))
-        offsets, logits = self.sampling(x if positions is None else x + positions.to(x.dtype), heads)
+        offsets, logits = self.sampling(x if positions is None else x + positions, heads)
         return deformable_sampling(value, cell_centres(x), offsets, logits, mode=self.mode).flatten(2)
 
 
@@ -202,14 +208,14 @@ def head_directions(heads: int) -> Tensor:
 
 
 def linear_of_heads(layer: nn.Linear, x: Tensor, heads: slice, of: int) -> Tensor:
-    """The outputs of a linear layer that belong to some of its heads.
+    """The outputs of a linear layer that belong to some of its heads, in the dtype of its weights under autocast, too.
 
-    Under autocast the bias is added in float32, so that at least the pattern of the start is exact.
+    Offsets in bfloat16 would be multiples of 1/32 of a cell from 4 cells on, and of 1/16 from 8.
     """
     width = layer.out_features // of
     rows = slice(heads.start * width, heads.stop * width)
-    result = F.linear(x, layer.weight[rows])
-    return result if layer.bias is None else result + layer.bias[rows]
+    with without_autocast(x.device):
+        return F.linear(x.to(layer.weight.dtype), layer.weight[rows], None if layer.bias is None else layer.bias[rows])
 
 
 def sine_of_time(difference: Tensor) -> Tensor:

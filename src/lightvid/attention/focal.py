@@ -108,7 +108,7 @@ class FocalAttention(nn.Module):
 
     def _mix(self, query: Tensor, key_value: Tensor, layout: _Windows) -> Tensor:
         """The windows' tokens, mixed, `(B, T, windows, tokens, C)`: without gradients, a few windows at a time."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_exporting():  # a program's loop would fix the clip's length
             return self._mix_windows(query, key_value, layout)
         batch, frames = query.shape[:2]
         windows, tokens = layout.queries.shape

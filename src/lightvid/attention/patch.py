@@ -59,7 +59,7 @@ class PatchAttention(nn.Module):
         """
         x = cast_for_autocast(x)
         maps = tokens_to_maps(torch.cat([self._head(head, x, holes) for head in range(len(self.divisions))], dim=-1))
-        return maps_to_tokens(map_frames(self._project, maps, out=maps), len(x))
+        return maps_to_tokens(map_frames(self._project, maps, out=maps), x.shape[0])
 
     def _head(self, head: int, x: Tensor, holes: Tensor | None) -> Tensor:
         """One head, from the tokens to its own channels `(B, T, H, W, C / heads)`: no full q, k or v ever exists."""

@@ -110,7 +110,7 @@ class PSAL(nn.Module):
         query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
         index = self.search(query, key, holes)
         attend = patch_aggregation if self.aggregate else patch_readout
-        temperature = self.log_temperature.exp().repeat(len(x))
+        temperature = self.log_temperature.exp().repeat(x.shape[0])
         mixed = attend(query, key, value, index, patch=self.patch, similarity=self.similarity, temperature=temperature)
         mixed = mixed.where((index >= 0).any(-1, keepdim=True), value)
         return self.output(mixed.unflatten(0, (-1, self.heads)).permute(0, 2, 3, 4, 1, 5).flatten(4))

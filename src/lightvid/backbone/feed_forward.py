@@ -60,7 +60,7 @@ class ConvFeedForward(nn.Module):
             maps = torch.cat([self._layers(part) for part in maps.chunk(self.chunks)])
         else:
             maps = map_frames(self._layers, maps)
-        return maps_to_tokens(maps, len(x))
+        return maps_to_tokens(maps, x.shape[0])
 
     def _layers(self, maps: Tensor) -> Tensor:
         hidden = F.leaky_relu(self.conv1(maps), 0.2, inplace=True)

@@ -59,7 +59,7 @@ class FusionFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens `(B, T, H, W, C)` to the same shape."""
         maps = map_frames(self._layers, tokens_to_maps(cast_for_autocast(x)))
-        return maps_to_tokens(maps, len(x))
+        return maps_to_tokens(maps, x.shape[0])
 
     def _layers(self, tokens: Tensor) -> Tensor:
         size = (tokens.shape[2] * self.grid.stride, tokens.shape[3] * self.grid.stride)

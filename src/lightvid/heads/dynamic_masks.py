@@ -63,6 +63,8 @@ class DynamicMaskHead(nn.Module):
         shared = self._shared(tokens, features).unflatten(0, tokens.shape[:2])
         places = _relative_places(boxes.detach(), shared.shape[-2:], padding)
         weights = self.controller(queries).float()
+        if torch.compiler.is_exporting():  # a loop would fix the clip's length in the program
+            return self._draw(weights, shared.float(), places)
         frames = max(
             1, ELEMENTS_AT_ONCE // (len(queries) * queries.shape[2] * self.dynamic_channels * shared[0, 0, 0].numel())
         )

@@ -153,7 +153,10 @@ class QueryDecoder(nn.Module):
         """Logits of reference points or boxes, `(B, T, I, 2 or 4)`."""
         if given is not None and self.refine_boxes:
             return given.float()
-        return None if self.reference is None else self.reference(positions).float()
+        if self.reference is None:
+            return None
+        with without_autocast(positions.device):
+            return self.reference(positions.to(self.reference.weight.dtype)).float()
 
     def _references(self, boxes: Tensor | None, padding: Tensor | None, frames: int) -> References:
         """Points and sizes in the whole map from logits that count from its part without padding."""

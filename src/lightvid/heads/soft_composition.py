@@ -62,7 +62,7 @@ class SoftCompositionDecoder(nn.Module):
             composed = soft_composition(part, linear.weight, linear.bias, size, self.grid)
             return composed if self.smoothing is None else self.smoothing(composed)
 
-        composed = maps_to_tokens(map_frames(compose, tokens_to_maps(cast_for_autocast(tokens))), len(tokens))
+        composed = maps_to_tokens(map_frames(compose, tokens_to_maps(cast_for_autocast(tokens))), tokens.shape[0])
         if torch.is_grad_enabled():
             composed = composed + features
         else:

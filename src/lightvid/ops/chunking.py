@@ -30,6 +30,8 @@ def map_frames(
     Returns:
         `(N, C', H', W')`.
     """
+    if torch.compiler.is_exporting():
+        return function(frames)  # a loop would fix the number of frames in the program
     parts = frames.split(max(1, ELEMENTS_AT_ONCE // frames[0].numel()))
     if torch.is_grad_enabled():
         if not recompute:

@@ -90,12 +90,12 @@ def _check(
     if min(height, width) < 1:
         raise ValueError(f"the kernel {tuple(kernel)} with its dilation is larger than the padded x {tuple(x.shape)}")
     groups = offset.shape[1] // (2 * taps) if offset.dim() == 4 else 0
-    if groups < 1 or channels % groups or offset.shape != (len(x), 2 * groups * taps, height, width):
+    if groups < 1 or channels % groups or offset.shape != (x.shape[0], 2 * groups * taps, height, width):
         raise ValueError(
             f"expected offset ({len(x)}, 2 * G * {taps}, {height}, {width}), where G divides {channels}, "
             f"got {tuple(offset.shape)}"
         )
-    if mask is not None and mask.shape != (len(x), groups * taps, height, width):
+    if mask is not None and mask.shape != (x.shape[0], groups * taps, height, width):
         raise ValueError(f"expected mask ({len(x)}, {groups * taps}, {height}, {width}), got {tuple(mask.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"expected bias ({len(weight)},), got {tuple(bias.shape)}")
@@ -192,8 +192,14 @@ _convolve = torch.library.custom_op("lightvid::deformable_conv2d", _convolve_pla
 _convolve_backward = torch.library.custom_op(
     "lightvid::deformable_conv2d_backward", _convolve_backward_plain, mutates_args=()
 )
-_convolve.register_fake(_convolve_plain)
 _convolve_backward.register_fake(_convolve_backward_plain)
+
+
+@_convolve.register_fake
+def _fake(x: Tensor, offset: Tensor, weight: Tensor, *options: Any) -> Tensor:
+    if torch.compiler.is_exporting():  # the loops would fix the number of images in the program
+        return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[2:])
+    return _convolve_plain(x, offset, weight, *options)  # for its memory
 
 
 @_convolve.register_kernel("cuda")

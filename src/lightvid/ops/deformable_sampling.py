@@ -214,8 +214,14 @@ _sample = torch.library.custom_op("lightvid::deformable_sampling", _sample_plain
 _sample_backward = torch.library.custom_op(
     "lightvid::deformable_sampling_backward", _sample_backward_plain, mutates_args=()
 )
-_sample.register_fake(_sample_plain)
 _sample_backward.register_fake(_sample_backward_plain)
+
+
+@_sample.register_fake
+def _fake(value: Tensor, reference: Tensor, offsets: Tensor, logits: Tensor) -> Tensor:
+    if torch.compiler.is_exporting():  # the loops would fix the clip's length in the program
+        return value.new_empty(*logits.shape[:3], value.shape[-1])
+    return _sample_plain(value, reference, offsets, logits)  # for its memory
 
 
 @_sample.register_kernel("cuda")

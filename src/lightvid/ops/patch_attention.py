@@ -99,7 +99,7 @@ def _checked(
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         temperature = query.new_full((), temperature, dtype=working_dtype(query, key, value))
-    if temperature.numel() not in (1, len(query)) or temperature.ndim > 1:
+    if temperature.numel() not in (1, query.shape[0]) or temperature.ndim > 1:
         raise ValueError(f"temperature must be one number or ({len(query)},), got {tuple(temperature.shape)}")
     for name, volume in (("query", query), ("key", key)):
         batch, *sides = (side + extra - 1 for side, extra in zip(volume.shape[:4], (1, *size), strict=True))
@@ -210,8 +210,14 @@ _attend = torch.library.custom_op("lightvid::patch_attention", _attend_plain, mu
 _attend_backward = torch.library.custom_op(
     "lightvid::patch_attention_backward", _attend_backward_plain, mutates_args=()
 )
-_attend.register_fake(_attend_plain)
 _attend_backward.register_fake(_attend_backward_plain)
+
+
+@_attend.register_fake
+def _fake(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> Tensor:
+    if torch.compiler.is_exporting():  # the loops would fix the clip's length in the program
+        return value.new_empty(*query.shape[:4], value.shape[-1])
+    return _attend_plain(query, key, value, *options)  # for its memory
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

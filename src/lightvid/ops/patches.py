@@ -73,7 +73,7 @@ def check_volumes(query: Tensor, key: Tensor, similarity: str) -> None:
     for name, volume in (("query", query), ("key", key)):
         if volume.ndim != 5 or 0 in volume.shape:
             raise ValueError(f"{name} must be (B, T, H, W, C) without an empty side, got {tuple(volume.shape)}")
-    if len(query) != len(key) or query.shape[-1] != key.shape[-1]:
+    if query.shape[0] != key.shape[0] or query.shape[-1] != key.shape[-1]:
         raise ValueError(
             f"query and key must agree in batch and channels, got {tuple(query.shape)} and {tuple(key.shape)}"
         )

@@ -29,7 +29,7 @@ def warp(
     Returns:
         `(N, C, H, W)` in the dtype of `x`; positions and weights are at least float32.
     """
-    if x.dim() != 4 or flow.shape != (len(x), 2, *x.shape[2:]):
+    if x.dim() != 4 or flow.shape != (x.shape[0], 2, *x.shape[2:]):
         raise ValueError(f"expected x (N, C, H, W) and flow (N, 2, H, W), got {tuple(x.shape)}, {tuple(flow.shape)}")
     dtype = working_dtype(x, flow)
     height, width = x.shape[2:]

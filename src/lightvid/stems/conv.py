@@ -37,7 +37,7 @@ class ConvStem(InpaintingStem):
     def encode(self, frames: Tensor) -> Tensor:
         """Frames `(B, T, inputs, H, W)` to features `(B, T, ceil(H / 4), ceil(W / 4), C)`."""
         maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
-        return maps_to_tokens(maps, len(frames))
+        return maps_to_tokens(maps, frames.shape[0])
 
     def tokenise(self, features: Tensor) -> StemOutput:
         """The features are the tokens."""

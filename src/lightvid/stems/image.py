@@ -87,7 +87,7 @@ class ImageStem(nn.Module):
             feature_map[..., : math.ceil(height / stride), : math.ceil(width / stride)]
             for feature_map, stride in zip(self._maps(filled), self.strides, strict=True)
         ]
-        tokens = maps_to_tokens(self.projection(maps[self.tokens_from]), len(frames))
+        tokens = maps_to_tokens(self.projection(maps[self.tokens_from]), frames.shape[0])
         if padding is not None:
             stride = self.strides[self.tokens_from]
             padding = padding[:, :, ::stride, ::stride]

@@ -34,7 +34,7 @@ class ImageInpaintingStem(InpaintingStem):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames `(B, T, inputs, H, W)` in [-1, 1], sides divisible by 4, to features `(B, T, H / 4, W / 4, C)`."""
-        return maps_to_tokens(map_frames(self._encode, frames.flatten(0, 1)), len(frames))
+        return maps_to_tokens(map_frames(self._encode, frames.flatten(0, 1)), frames.shape[0])
 
     def tokenise(self, features: Tensor) -> StemOutput:
         """The features are the tokens."""

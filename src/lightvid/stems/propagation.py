@@ -59,7 +59,7 @@ class FlowGuidedPropagation(nn.Module):
         Returns:
             Forward (frame t to t + 1) and backward (t + 1 to t), each `(B, T-1, 2, h, w)` in pixels of that size.
         """
-        batch, steps = len(frames), frames.shape[1] - 1
+        batch, steps = frames.shape[0], frames.shape[1] - 1
         if steps == 0:
             nothing = frames.new_zeros(batch, 0, 2, *frames.shape[3:])
             return nothing, nothing
@@ -163,9 +163,10 @@ class SecondOrderAlignment(nn.Module):
             earlier_flow = flow + warp(earlier[1], flow)
             warped = warp(earlier_state, earlier_flow)
         condition = torch.cat((warp(last, flow), x, warped, flow.to(x), earlier_flow.to(x)), dim=1)
-        learned = self.offsets(condition)
+        features = self.offsets[:-1](condition)
         with without_autocast(x.device):  # positions of thousands of pixels want float32
-            residue, weights = learned.float().split((18 * self.groups, 9 * self.groups), dim=1)
+            learned = self.offsets[-1](features.to(self.weight.dtype)).float()
+            residue, weights = learned.split((18 * self.groups, 9 * self.groups), dim=1)
             towards = torch.cat([_per_tap(part, 9 * self.groups // 2) for part in (flow, earlier_flow)], dim=1)
             offset = self.max_residue * residue.tanh() + towards
             states = torch.cat((last, earlier_state), dim=1)

@@ -68,12 +68,12 @@ class SoftSplitStem(InpaintingStem):
     def encode(self, frames: Tensor) -> Tensor:
         """Frames `(B, T, inputs, H, W)`, sides divisible by 4, to features `(B, T, H/4, W/4, c)`."""
         maps = map_frames(self._encode, frames.flatten(0, 1), recompute=self.recompute)
-        return maps_to_tokens(maps, len(frames))
+        return maps_to_tokens(maps, frames.shape[0])
 
     def tokenise(self, features: Tensor) -> StemOutput:
         """Tokens at about 1/12 of the frames' size, and the features."""
         tokens = map_frames(self._split, tokens_to_maps(cast_for_autocast(features)))
-        return StemOutput(maps_to_tokens(tokens, len(features)), features)
+        return StemOutput(maps_to_tokens(tokens, features.shape[0]), features)
 
     def token_size(self, height: int, width: int) -> tuple[int, int]:
         """See `InpaintingStem.token_size`."""
