@@ -57,9 +57,19 @@ def build(plain: Plain) -> Run:
         options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
+    _check_strategy(str(options["strategy"]))
     plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
     trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}))
     return Run(built.task, built.data, trainer)
+
+
+def _check_strategy(name: str) -> None:
+    if name.startswith(("fsdp", "deepspeed")):
+        raise ConfigurationError(
+            f"trainer.strategy={name} keeps a part of each parameter on each process, and the tasks clip, average and "
+            "exchange whole ones: use ddp_find_unused_parameters_true, and backbone=reversible or checkpoint to save "
+            "memory"
+        )
 
 
 def _make(constructor: Callable[[], Any]) -> Any:

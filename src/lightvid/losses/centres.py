@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightvid.annotations import InstanceTargets
 from lightvid.losses.boxes import generalised_iou
-from lightvid.losses.instances import mean_over_processes
+from lightvid.losses.instances import count_over_processes
 from lightvid.networks import InstanceOutput
 from lightvid.ops import without_autocast
 
@@ -61,9 +61,9 @@ class CentreLoss(nn.Module):
                     giou = generalised_iou(boxes[clip], truth)
                     losses["centre_giou"] = losses["centre_giou"] + ((1 - giou) * weight).sum()
                     near = near + weight.sum()
-        losses["centre"] = losses["centre"] / mean_over_processes(count)
+        losses["centre"] = losses["centre"] / count_over_processes(count)
         for name in ("centre_box", "centre_giou"):
-            losses[name] = losses[name] / mean_over_processes(near)
+            losses[name] = losses[name] / count_over_processes(near)
         return losses
 
     def _closeness(self, target: InstanceTargets, size: torch.Size, part: Tensor) -> Tensor:

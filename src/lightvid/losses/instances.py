@@ -16,6 +16,7 @@ from lightvid.losses.instance_masks import check_mask_size
 from lightvid.losses.matching import Assignment
 from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 from lightvid.ops.precision import without_autocast
+from lightvid.ops.processes import mean_over_processes
 
 
 class InstanceLoss(nn.Module, ABC):
@@ -193,13 +194,9 @@ def box_losses(boxes: Tensor, matched: MatchedTracks, number: Tensor) -> dict[st
     }
 
 
-def mean_over_processes(count: Tensor) -> Tensor:
+def count_over_processes(count: Tensor) -> Tensor:
     """A count averaged over all processes, at least 1, so that each process's gradient has its share (as in DETR)."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        count = count.clone()
-        torch.distributed.all_reduce(count)
-        count = count / torch.distributed.get_world_size()
-    return count.clamp_min(1)
+    return mean_over_processes(count).clamp_min(1)
 
 
 def _check(output: InstanceOutput, targets: list[InstanceTargets]) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightvid.annotations import InstanceTargets
-from lightvid.losses.instances import mean_over_processes
+from lightvid.losses.instances import count_over_processes
 from lightvid.networks import InstanceOutput
 
 
@@ -40,4 +40,4 @@ class RegionLoss(nn.Module):
             of_clip = logits[clip, :, :tracks].transpose(0, 1)
             total = total + F.cross_entropy(of_clip[target.visible], labels[target.visible], reduction="sum")
             count = count + target.visible.sum()
-        return {"region": total / mean_over_processes(count)}
+        return {"region": total / count_over_processes(count)}

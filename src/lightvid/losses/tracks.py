@@ -20,7 +20,7 @@ from lightvid.losses.instance_masks import (
     mean_over_pixels,
     sigmoid_focal_loss,
 )
-from lightvid.losses.instances import InstanceLoss, box_losses, mean_over_processes
+from lightvid.losses.instances import InstanceLoss, box_losses, count_over_processes
 from lightvid.losses.matching import Assignment, cheapest_assignments
 from lightvid.networks.instance_output import InstancePrediction
 
@@ -163,7 +163,7 @@ class TrackLoss(InstanceLoss):
 
     def normaliser(self, targets: list[InstanceTargets]) -> Tensor:
         """The number of visible boxes, averaged over all processes, at least 1."""
-        return mean_over_processes(torch.stack([target.visible.sum() for target in targets]).sum().float())
+        return count_over_processes(torch.stack([target.visible.sum() for target in targets]).sum().float())
 
     def prediction_losses(
         self,

@@ -13,8 +13,8 @@ from lightvid.losses.instances import (
     InstanceLoss,
     MatchedTracks,
     box_losses,
+    count_over_processes,
     matched_tracks,
-    mean_over_processes,
 )
 from lightvid.losses.matching import Assignment, cheapest_assignments
 from lightvid.networks.instance_output import InstancePrediction
@@ -82,7 +82,7 @@ class VisTRLoss(InstanceLoss):
     def normaliser(self, targets: list[InstanceTargets]) -> Tensor:
         """The number of tracks times that of frames, averaged over all processes, at least 1."""
         boxes = sum(target.visible.numel() for target in targets)
-        return mean_over_processes(torch.tensor(float(boxes), device=targets[0].visible.device))
+        return count_over_processes(torch.tensor(float(boxes), device=targets[0].visible.device))
 
     def prediction_losses(
         self,
