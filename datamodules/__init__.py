@@ -6,7 +6,9 @@ from .davis import DAVIS
 from .inpainting import InpaintingDataModule
 from .instance_batch import InstanceBatch, InstanceByteBatch, InstanceClip, VideoTruth
 from .joint import JointDataModule
+from .layout import VideoPaths
 from .sample import SampleData, SampleInstances, make_sample_data
+from .shards import TarShards
 from .video_folder import VideoFolder
 from .youtube_vis import YouTubeVISDataModule
 from .youtube_vos import YouTubeVOS
@@ -26,7 +28,9 @@ __all__ = [
     "PublishedAugmentation",
     "SampleData",
     "SampleInstances",
+    "TarShards",
     "VideoFolder",
+    "VideoPaths",
     "VideoTruth",
     "YouTubeVISDataModule",
     "YouTubeVOS",

@@ -71,7 +71,7 @@ class ClipDataModule(pl.LightningDataModule, ABC):
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches, a different order in each epoch; a last incomplete one is left out."""
         assert self._train is not None, "setup('fit') comes first"
-        rank, world_size = _process()
+        rank, world_size = process_of_group()
         sampler = EpochSampler(len(self._train), clips_per_video=self.clips_per_video, seed=self.seed)
         batches = ShardedBatches(sampler, self.batch_size, rank=rank, world_size=world_size)
         if len(batches) == 0:
@@ -92,7 +92,7 @@ class ClipDataModule(pl.LightningDataModule, ABC):
     def val_dataloader(self) -> ValidationLoader:
         """Every readable validation video once, always the same."""
         assert self._validation is not None, "setup('fit') or setup('validate') comes first"
-        rank, world_size = _process()
+        rank, world_size = process_of_group()
         return ValidationLoader(
             self._validation,
             self.skipped,
@@ -127,8 +127,8 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ConfigurationError(f"data.{name} must be one of {', '.join(choices)}, got '{value}'")
 
 
-def _process() -> tuple[int, int]:
-    """This process's rank, and the number of processes."""
+def process_of_group() -> tuple[int, int]:
+    """This process's rank, and the number of processes that train together."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -73,22 +73,30 @@ class ValidationLoader(DataLoader[Any]):
         self.skipped = skipped
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """The batches that have a clip.
+        """The batches that have a clip; raises as `readable`."""
+        return readable(super().__iter__(), self.clips, self.skipped)
 
-        Raises:
-            DataError: no clip of the whole dataset could be read. (A process that has only a part of it goes on.)
-        """
-        missing = []
-        for batch in super().__iter__():
-            if batch.names:
-                yield batch
-            else:
-                missing += batch.skipped
-                self.skipped += batch.skipped
-        if len(missing) == self.clips:
-            raise DataError(
-                f"{missing[-1]}; and so for all {self.clips} validation clips: is the whole dataset broken?"
-            )
+
+def readable(batches: Iterable[Any], clips: int, skipped: list[str]) -> Iterator[Any]:
+    """The batches that have a clip.
+
+    Args:
+        batches: with `names` of their clips and `skipped`.
+        clips: of the whole dataset.
+        skipped: to this list goes what the batches without a clip have in `skipped`.
+
+    Raises:
+        DataError: no clip of the whole dataset could be read. (A process that has only a part of it goes on.)
+    """
+    missing: list[str] = []
+    for batch in batches:
+        if batch.names:
+            yield batch
+        else:
+            missing += batch.skipped
+            skipped += batch.skipped
+    if len(missing) == clips:
+        raise DataError(f"{missing[-1]}; and so for all {clips} validation clips: is the whole dataset broken?")
 
 
 def single_threaded_opencv(worker: int) -> None:

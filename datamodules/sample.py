@@ -77,13 +77,25 @@ def make_sample_data(root: str | Path = "data/sample") -> Path:
     incomplete is made again.
 
     Raises:
-        DataError: `root` holds something else.
+        DataError: `root` holds something else, or cannot be written.
     """
     root = Path(root).expanduser()
     if _is_current(root):
         return root
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
+        raise DataError(f"{root}: a file, or a link to no folder; the sample data needs a folder of its own")
     if root.exists() and any(root.iterdir()) and not (root / MARKER).exists():
         raise DataError(f"{root}: holds other files; the sample data needs a folder of its own")
+    try:
+        _make(root)
+    except OSError as error:
+        raise DataError(
+            f"{root}: the sample data cannot be written ({error.strerror}); data.root=FOLDER takes another folder"
+        ) from error
+    return root
+
+
+def _make(root: Path) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     # Another process sees either nothing or all of it.
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
@@ -96,7 +108,6 @@ def make_sample_data(root: str | Path = "data/sample") -> Path:
         except OSError:
             if not _is_current(root):  # else another process was faster
                 raise
-    return root
 
 
 def _is_current(root: Path) -> bool:

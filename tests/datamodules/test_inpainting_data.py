@@ -226,7 +226,7 @@ def test_video_files_are_read_in_workers_as_in_the_main_process(tmp_path):
 def test_each_process_gets_its_part(davis_root, monkeypatch):
     names = []
     for rank in (0, 1):
-        monkeypatch.setattr(base, "_process", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(base, "process_of_group", lambda rank=rank: (rank, 2))
         data = ready(DAVIS(str(davis_root), **SIZE, batch_size=1))
         names.append(
             [[n for b in loader for n in b.names] for loader in (data.train_dataloader(), data.val_dataloader())]
@@ -334,7 +334,7 @@ def test_when_all_validation_clips_are_broken_that_is_an_error(davis_root):
 def test_a_process_whose_validation_clips_are_all_broken_has_none(davis_root, monkeypatch):
     for name in ("v0", "v2"):
         break_frames(davis_root / "JPEGImages/480p" / name)
-    monkeypatch.setattr(base, "_process", lambda: (0, 2))
+    monkeypatch.setattr(base, "process_of_group", lambda: (0, 2))
     data = ready(DAVIS(str(davis_root), **SIZE, on_error="skip"), "validate")
     assert list(data.val_dataloader()) == [] and len(data.skipped) == 2
 

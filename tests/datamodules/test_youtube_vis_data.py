@@ -161,7 +161,7 @@ def test_samples_do_not_depend_on_the_workers_or_on_where_an_epoch_resumes(vis_r
 def test_each_process_gets_its_part(vis_root, monkeypatch):
     names = []
     for rank in (0, 1):
-        monkeypatch.setattr(base, "_process", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(base, "process_of_group", lambda rank=rank: (rank, 2))
         data = ready(YouTubeVISDataModule(str(vis_root), **SIZE))
         names.append(
             [[n for b in loader for n in b.names] for loader in (data.train_dataloader(), data.val_dataloader())]

@@ -103,12 +103,12 @@ class ImageSequence(Video):
 
     def size(self) -> tuple[int, int]:
         """See `Video.size`."""
-        (content,) = self._contents(self.frame_names[:1])
+        (content,) = self.contents(self.frame_names[:1])
         return image_size(content, self._label(0))
 
     def kind(self) -> ImageKind:
         """What `read` does not keep of the images, as the first frame's header says."""
-        (content,) = self._contents(self.frame_names[:1])
+        (content,) = self.contents(self.frame_names[:1])
         return image_kind(content, self._label(0))
 
     def read(self, indices: Sequence[int], *, reduce_to: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -117,13 +117,17 @@ class ImageSequence(Video):
 
     def read_masks(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """See `Video.read_masks`."""
-        contents = self._contents([self.frame_names[index] for index in indices])
+        contents = self.contents([self.frame_names[index] for index in indices])
         masks = (decode_mask(content, self._label(index)) for index, content in zip(indices, contents, strict=True))
         return self._stack(masks, indices)
 
     @abstractmethod
-    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
-        """The bytes of these files."""
+    def contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of these files.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
 
     def _label(self, index: int) -> str:
         return f"{self.path}/{self.frame_names[index]}"
@@ -131,7 +135,7 @@ class ImageSequence(Video):
     def _decode(self, indices: Sequence[int], reduce_to: tuple[int, int] | None) -> Iterator[NDArray[np.uint8]]:
         """Decode one image after the other; the first one's size decides on the reduction of all."""
         reduction = 1
-        contents = self._contents([self.frame_names[index] for index in indices])
+        contents = self.contents([self.frame_names[index] for index in indices])
         for position, (index, content) in enumerate(zip(indices, contents, strict=True)):
             if position == 0 and reduce_to is not None:
                 reduction = possible_reduction(content, self._label(index), reduce_to)
@@ -153,7 +157,8 @@ class ImageSequence(Video):
 class FrameFolder(ImageSequence):
     """A folder of images."""
 
-    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
+    def contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        """See `ImageSequence.contents`."""
         for name in names:
             try:
                 yield (self.path / name).read_bytes()
@@ -164,7 +169,8 @@ class FrameFolder(ImageSequence):
 class FrameZip(ImageSequence):
     """One zip of images."""
 
-    def _contents(self, names: Sequence[str]) -> Iterator[bytes]:
+    def contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        """See `ImageSequence.contents`."""
         with self._archive() as archive:
             for name in names:
                 try:

@@ -1,0 +1,128 @@
+"""A loader of shards whose place in the epoch is stored in checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lightvid.errors import ConfigurationError
+
+from .loader import readable, single_threaded_opencv
+from .shards_order import TrainingOrder
+from .shards_stream import ShardClips
+
+
+class EpochCounter:
+    """Where Lightning tells a loader the epoch."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch."""
+        self.epoch = epoch
+
+
+class ShardLoader:
+    """Batches of shards; a `DataLoader` is made for each epoch, whose workers then know the epoch.
+
+    Args:
+        clips: those of a process, in some epoch.
+        workers: processes that read; 0 reads in the main process.
+        collate: makes a batch of clips.
+    """
+
+    def __init__(self, clips: ShardClips, *, workers: int, collate: Callable[[list[Any]], Any]) -> None:
+        self.clips = clips
+        self.workers = workers
+        self.collate = collate
+        self.sampler = EpochCounter()  # by this name Lightning finds it
+        self._epoch = 0
+        self._delivered = 0
+        self._resumed = False
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self.clips.order.batches(self.clips.process)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rest of the epoch that was restored, or the whole of another; see `ResumableLoader.__iter__`."""
+        epoch = self.sampler.epoch
+        start = self._delivered if self._resumed and epoch == self._epoch else 0
+        self._resumed = False
+        order = self.clips.order
+        if isinstance(order, TrainingOrder):
+            order = replace(order, epoch=epoch, start=start)
+        clips = ShardClips(self.clips.clips, self.clips.shards, order, self.clips.process)
+        for delivered, batch in enumerate(_load(clips, self.workers, self.collate), start + 1):
+            self._epoch, self._delivered = epoch, delivered
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch of the last batch delivered, how many have been, and what their order depends on."""
+        return {"epoch": self._epoch, "delivered": self._delivered, **self._shared_out()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to where `state_dict` was taken.
+
+        Raises:
+            ConfigurationError: in the middle of an epoch, with other processes, workers or batches than before.
+        """
+        self._epoch, self._delivered = state["epoch"], state["delivered"]
+        if self._delivered >= len(self):
+            self._epoch, self._delivered = self._epoch + 1, 0
+        changed = {name: (state[name], now) for name, now in self._shared_out().items() if state[name] != now}
+        if changed and self._delivered:
+            what = ", ".join(f"{name}={now} (was {before})" for name, (before, now) in changed.items())
+            raise ConfigurationError(
+                f"an epoch of shards is shared out once and cannot be gone on with under {what}: set it back to resume"
+            )
+        self._resumed = True
+        self.sampler.set_epoch(self._epoch)
+
+    def _shared_out(self) -> dict[str, int]:
+        processes, batch_size = self.clips.process.processes, self.clips.order.batch_size
+        return {"processes": processes, "workers": max(self.workers, 1), "batch_size": batch_size}
+
+
+class ShardValidationLoader:
+    """Batches of the validation clips, without those of which no clip could be read.
+
+    Args:
+        clips: those of a process.
+        skipped: see `readable`.
+        workers: processes that read.
+        collate: makes a batch of clips.
+    """
+
+    def __init__(
+        self, clips: ShardClips, skipped: list[str], *, workers: int, collate: Callable[[list[Any]], Any]
+    ) -> None:
+        self.clips = clips
+        self.skipped = skipped
+        self.workers = workers
+        self.collate = collate
+
+    def __len__(self) -> int:
+        """Batches, those without a readable clip included."""
+        return self.clips.order.batches(self.clips.process)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches that have a clip; raises as `readable`."""
+        videos = sum(self.clips.order.shard_sizes)
+        return readable(_load(self.clips, self.workers, self.collate), videos, self.skipped)
+
+
+def _load(dataset: ShardClips, workers: int, collate: Callable[[list[Any]], Any]) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        batch_size=dataset.order.batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=single_threaded_opencv,
+    )
