@@ -1,20 +1,26 @@
-"""Loggers of every run: a CSV file that a resumed run goes on with, and W&B without an account."""
+"""Loggers of every run: a CSV file that a resumed run goes on with, W&B without an account, TensorBoard by choice."""
 
 from __future__ import annotations
 
 import csv
 import os
 import secrets
+import subprocess
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import wandb
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 METRICS_FILE = "metrics.csv"
 ID_FILE = "wandb_id.txt"
+ID_KEY = "wandb_id"  # of checkpoints
 
 
 class RunCSVLogger(CSVLogger):
@@ -39,6 +45,22 @@ class RunCSVLogger(CSVLogger):
                 os.replace(aside, file)
         return self._experiment
 
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows since the last time; where there is no room they wait, with a warning, and the run goes on."""
+        writer, file = self.experiment, Path(self.save_dir) / METRICS_FILE
+        columns, size = list(writer.metrics_keys), file.stat().st_size if file.exists() else 0
+        # For a new column, Lightning writes the whole file again.
+        is_wider = size > 0 and not set().union(*writer.metrics) <= set(columns)
+        before = file.read_bytes() if is_wider else None
+        try:
+            super().save()
+        except OSError as error:
+            warnings.warn(f"{file}: cannot be written ({error.strerror}), its rows wait for room", stacklevel=2)
+            writer.metrics_keys = columns
+            with suppress(OSError):
+                file.write_bytes(before) if before is not None else os.truncate(file, size)
+
 
 class RunWandbLogger(WandbLogger):
     """W&B in the run folder.
@@ -49,6 +71,8 @@ class RunWandbLogger(WandbLogger):
         name: of the run there.
         mode: `auto` is `online` for a user who is logged in and `offline` otherwise; offline runs are sent later with
             `wandb sync`. `disabled` writes nothing.
+        keep_best: store the best checkpoint as an artifact at the end of training; that of an offline run waits as a
+            copy in W&B's data folder for `wandb sync`.
     """
 
     def __init__(
@@ -58,6 +82,7 @@ class RunWandbLogger(WandbLogger):
         project: str = "lightvid",
         name: str | None = None,
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+        keep_best: bool = True,
     ) -> None:
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")  # type: ignore[assignment]
@@ -70,6 +95,8 @@ class RunWandbLogger(WandbLogger):
             settings=wandb.Settings(silent=True),
         )
         self._wandb_init.pop("anonymous", None)  # Lightning passes it, and W&B warns that it has no effect
+        self._keeps_best = keep_best and mode != "disabled"
+        self._best: ModelCheckpoint | None = None
 
     @property
     @rank_zero_experiment
@@ -78,8 +105,60 @@ class RunWandbLogger(WandbLogger):
         if self._experiment is None:
             folder = Path(str(self.save_dir))
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ID_FILE).write_text(str(self._wandb_init["id"]))
-        return WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
+            run = WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
+            (folder / ID_FILE).write_text(str(run.id))  # an agent of a sweep gives its runs other ids
+        return self._experiment
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Remember who knows the best checkpoint."""
+        self._best = checkpoint_callback
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Store the best checkpoint of a training that has ended, also by an interrupt."""
+        best, self._best = self._best, None
+        if best is None or not self._keeps_best or self._experiment is None or not Path(best.best_model_path).is_file():
+            return
+        score = None if best.best_model_score is None else float(best.best_model_score)
+        about = {"monitor": best.monitor, "score": score, "path": best.best_model_path}
+        artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=about)
+        try:
+            artifact.add_file(best.best_model_path, "best.ckpt")
+        except OSError as error:  # the training is done, and the checkpoint in the run folder
+            warnings.warn(f"{best.best_model_path}: not stored in W&B ({error})", stacklevel=2)
+            return
+        self.experiment.log_artifact(artifact, aliases=["best"])
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """TensorBoard in the run folder, under `tensorboard`; needs the package of that name."""
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__(save_dir, name="", version="tensorboard")
+
+
+def code_version() -> dict[str, Any]:
+    """The commit of the repository that the running code is checked out from, and whether its files have changed since.
+
+    Returns:
+        `git_commit` and `git_dirty`; empty if the code is installed from elsewhere.
+    """
+    folder = Path(__file__).resolve().parent
+    try:
+        # only a repository that this very file belongs to: an environment may lie in another one
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return {"git_commit": _git(folder, "rev-parse", "HEAD"), "git_dirty": bool(changed)}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+@rank_zero_only
+def remember_run(run_folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Let a run that is resumed from a checkpoint alone go on in its W&B run: the id is in both."""
+    file = run_folder / ID_FILE
+    if not file.exists() and isinstance(number := checkpoint.get(ID_KEY), str):
+        file.write_text(number)
 
 
 @rank_zero_only
@@ -106,6 +185,11 @@ def forget_rows_from(run_folder: Path, step: int) -> None:
 def _run_id(folder: Path) -> str:
     file = folder / ID_FILE
     return file.read_text().strip() if file.exists() else secrets.token_hex(4)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def _logged_in() -> bool:

@@ -1,0 +1,70 @@
+"""When a run saves checkpoints, and what they hold besides the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+
+from ..tracking import ID_KEY
+
+
+class LastCheckpoint(Checkpoint):
+    """Save `last.ckpt` every so many generator steps and at the end, and again after a validation on the same step.
+
+    Args:
+        dirpath: folder of the checkpoint.
+        every_n_train_steps: generator steps between two saves.
+    """
+
+    def __init__(self, dirpath: str, *, every_n_train_steps: int = 200) -> None:
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_n_train_steps = every_n_train_steps
+        self._saved_step = 0
+        self._is_fresh = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed run has saved the step that it resumes from."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if a multiple of the interval has just been reached: not between accumulated batches."""
+        step = trainer.global_step
+        due = step % self.every_n_train_steps == 0 or step == trainer.max_steps
+        self._is_fresh = due and step != self._saved_step
+        if self._is_fresh:
+            self._saved_step = step
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the checkpoint know this validation's result, so that a resumed run keeps its best."""
+        if self._is_fresh and trainer.state.fn == TrainerFn.FITTING:
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+
+class SaveConfiguration(Callback):
+    """Store the configuration in every checkpoint: `load_from_checkpoint` and `lightvid.checkpoints` build from it."""
+
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        self.configuration = configuration
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the configuration, also in the form that `LightningModule.load_from_checkpoint` reads."""
+        task = self.configuration["task"]
+        checkpoint["lightvid_config"] = self.configuration
+        checkpoint[pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY] = {
+            "_instantiator": "pytorch_lightning.cli.instantiate_module",
+            "_class_path": task["class_path"],
+            **task["init_args"],
+        }
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and logger.version is not None:
+                checkpoint[ID_KEY] = str(logger.version)

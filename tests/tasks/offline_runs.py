@@ -1,0 +1,69 @@
+"""What an offline W&B run has written, read from its file: a log in blocks of 32 KiB of protocol buffers."""
+
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wandb.proto import wandb_internal_pb2
+
+BLOCK = 32768
+HEADER = 7  # bytes, of the file and of each piece of a record: checksum, length, kind
+LAST_PIECES = (1, 4)  # whole records, and the ends of divided ones
+
+
+@dataclass
+class OfflineRun:
+    """Everything of interest in a `.wandb` file."""
+
+    id: str = ""
+    config: dict = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+    artifacts: list = field(default_factory=list)
+
+    def column(self, name: str) -> list:
+        """The values of a metric, in order."""
+        return [row[name] for row in self.history if name in row]
+
+
+def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
+    """The offline runs in a run folder, oldest first."""
+    files = sorted(run_folder.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
+    return [read_offline_run(file) for file in files]
+
+
+def read_offline_run(file: Path) -> OfflineRun:
+    """Read one `.wandb` file."""
+    run = OfflineRun()
+    for content in records(file.read_bytes()):
+        record = wandb_internal_pb2.Record.FromString(content)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run.id = record.run.run_id
+            run.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind == "config":
+            run.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
+        elif kind == "history":
+            items = record.history.item
+            run.history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+        elif kind == "artifact":
+            run.artifacts.append(record.artifact)
+        elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
+            run.artifacts.append(record.request.log_artifact.artifact)
+    return run
+
+
+def records(content: bytes):
+    """The records of a log."""
+    assert content.startswith(b":W&B")
+    place, record = HEADER, b""
+    while place + HEADER <= len(content):
+        if BLOCK - place % BLOCK < HEADER:  # no header begins in the last bytes of a block
+            place += BLOCK - place % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEADER])
+        record += content[place + HEADER : place + HEADER + length]
+        place += HEADER + length
+        if kind in LAST_PIECES:
+            yield record
+            record = b""
