@@ -1,0 +1,80 @@
+"""What may end a training from outside, in one line that says how to go on."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed import DistError
+
+from lightvid.errors import CheckpointError, ConfigurationError, DataError, LightvidError
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+# What gloo says in a plain RuntimeError.
+LOST_PROCESS = re.compile(
+    r"gloo.*(closed|reset|Broken pipe|timed out|Timed out)|[Cc]onnection (closed|reset) by peer", re.S
+)
+
+
+@contextmanager
+def in_one_line(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk, of data workers, of other processes and of checkpoints of another network into ours.
+
+    Args:
+        folder: of the run, whose last checkpoint is the way on.
+
+    Raises:
+        ConfigurationError: a file cannot be written.
+        DataError: a data worker was killed.
+        CheckpointError: the checkpoint's tensors are not those of the network.
+        LightvidError: another process of the run has ended.
+    """
+    try:
+        yield
+    except LightvidError:
+        raise
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        what = error.filename or folder
+        raise ConfigurationError(f"{what}: cannot be written ({error.strerror}){_way_on(folder)}") from error
+    except RuntimeError as error:
+        if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(.*)", str(error)):
+            raise DataError(
+                f"data worker {worker[1]} died{_signal(str(error))}, often for want of memory:"
+                f" a smaller data.workers or data.batch_size needs less{_way_on(folder)}"
+            ) from error
+        if isinstance(error, DistError) or LOST_PROCESS.search(str(error)):
+            raise LightvidError(
+                f"another process of this run has ended, or cannot be reached{_way_on(folder)}"
+            ) from error
+        if "loading state_dict for" in str(error):
+            raise CheckpointError(f"{folder}: {first_difference(str(error))}") from error
+        raise
+
+
+def first_difference(report: str) -> str:
+    """The first tensor that PyTorch's report on a state that does not fit names, in one line."""
+    if shapes := re.search(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)", report, re.S):
+        name, saved, expected = shapes.groups()
+        difference = f"{name} has the shape ({saved}) in it and ({expected}) in the network"
+    elif lacking := re.search(r'(Missing|Unexpected) key\(s\) in state_dict: "(.*?)"', report):
+        where = "in the network alone" if lacking[1] == "Missing" else "in the checkpoint alone"
+        difference = f"{lacking[2]} is {where}"
+    else:
+        difference = report.strip().splitlines()[-1].strip()
+    return f"the checkpoint is of another architecture ({difference}); leave out what changes the network"
+
+
+def _signal(report: str) -> str:
+    found = re.search(r"killed by signal: ([\w ]+)|exited unexpectedly", report)
+    return f" ({found[0].rstrip('. ')})" if found else ""
+
+
+def _way_on(folder: Path) -> str:
+    last = folder / "checkpoints" / "last.ckpt"
+    return f"; resume={folder} goes on from the last checkpoint" if last.exists() else ""
