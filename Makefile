@@ -10,7 +10,10 @@ TASK ?=
 RUN_OPTIONS = $(if $(RESUME),resume="$(RESUME)",$(if $(CONFIG),config="$(CONFIG)",$(if $(TASK),task=$(TASK)))) \
 	$(if $(PAPER),paper=$(PAPER)) $(if $(BACKBONE),backbone="$(BACKBONE)") $(if $(DATA),data=$(DATA)) \
 	$(if $(DATA_ROOT),data.root="$(DATA_ROOT)") $(if $(TRAINER),trainer=$(TRAINER)) $(if $(NAME),name="$(NAME)") \
-	$(if $(GPUS),trainer.accelerator=gpu trainer.devices=$(GPUS)) $(if $(PRECISION),trainer.precision=$(PRECISION))
+	$(if $(GPUS),trainer.accelerator=gpu trainer.devices=$(GPUS)) $(if $(NODES),trainer.num_nodes=$(NODES)) \
+	$(if $(PRECISION),trainer.precision=$(PRECISION)) \
+	$(if $(COMPILE),compile=true) \
+	$(if $(INIT_FROM),init_from="$(INIT_FROM)")
 
 .PHONY: help
 help: ## list the targets
@@ -20,8 +23,8 @@ help: ## list the targets
 	@echo
 	@echo "  make train TASK=inpaint [BACKBONE=reversible] [DATA=davis DATA_ROOT=/data/DAVIS] [PAPER=sttn]"
 	@echo "  make train TASK=vis     [BACKBONE=full] [DATA=youtube_vis DATA_ROOT=/data/youtube_vis_2019] [PAPER=deformable_vistr]"
-	@echo "             [GPUS=2] [PRECISION=bf16-mixed] [TRAINER=hour] [NAME=my-run]"
-	@echo "             [RESUME=runs/inpaint/my-run | CONFIG=runs/inpaint/my-run/config.yaml]"
+	@echo "             [GPUS=2 [NODES=2]] [PRECISION=bf16-mixed] [COMPILE=1] [TRAINER=hour] [NAME=my-run]"
+	@echo "             [RESUME=runs/inpaint/my-run | CONFIG=runs/inpaint/my-run/config.yaml] [INIT_FROM=runs/inpaint/other-run]"
 	@echo "             [ARGS=\"task.adversarial_weight=0.02 trainer.max_steps=5000\"]"
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -37,6 +40,10 @@ setup: $(VENV)/ready ## make .venv from the pinned versions (once)
 .PHONY: train
 train: $(VENV)/ready ## train, evaluate and leave a run folder: make train TASK=inpaint
 	$(BIN)/lightvid train $(RUN_OPTIONS) $(ARGS)
+
+.PHONY: sweep
+sweep: $(VENV)/ready ## train with many values: make sweep SWEEP=inpaint COUNT=10 [LOCAL=1]
+	$(BIN)/lightvid sweep "$(or $(SWEEP),inpaint)" $(if $(COUNT),--count $(COUNT)) $(if $(LOCAL),--local) $(ARGS)
 
 .PHONY: evaluate
 evaluate: $(VENV)/ready ## measure a run again: make evaluate RUN=runs/inpaint/NAME
@@ -60,13 +67,17 @@ demo: $(VENV)/demo-ready ## a web page that removes objects: make demo ARGS="--p
 
 .PHONY: test
 test: $(VENV)/ready ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/ready ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/ready ## build the documentation into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(or $(SITE),site)
 
 .PHONY: bench
 bench: $(VENV)/ready ## memory, FLOP and speed tables; ARGS=--quick for a part, DATA_ROOT=/data/DAVIS for real frames

@@ -3,5 +3,6 @@
 from .inpainting import Inpainting
 from .instance_segmentation import InstanceSegmentation
 from .joint import Joint
+from .strategies import DDPPerNetwork
 
-__all__ = ["Inpainting", "InstanceSegmentation", "Joint"]
+__all__ = ["DDPPerNetwork", "Inpainting", "InstanceSegmentation", "Joint"]

@@ -15,6 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightvid.errors import ConfigurationError, LightvidError
 
+from .parameter_groups import FineTuning, drop_frozen_gradients, hold_statistics
+from .precision import LEAST_SCALE, check_unscaled, scaler_of, share_scale
+
 OnNonFinite = Literal["raise", "skip"]
 MOST_SKIPPED = 100  # steps in a row: the weights themselves must be broken
 
@@ -45,6 +48,28 @@ class SteppedTask(pl.LightningModule):
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
         self._last_skipped_batch = -1
+        self._measured: dict[str, Tensor] = {}  # by the optimisers of a step
+
+    def optimizer_names(self) -> list[str]:
+        """What each optimiser is for, in their order: names of the logged gradient norms."""
+        return ["network"]
+
+    def compile_networks(self) -> None:
+        """Let `torch.compile` compile what is trained, in place: names in checkpoints stay as they are."""
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Prepare for float16."""
+        share_scale(self.trainer)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what the optimisers of a step have measured, and let the loss scale of float16 follow them."""
+        # Not where it is measured: in an epoch's first batch Lightning forgets what a hook logged when called again.
+        self.log_dict(self._measured)
+        self._measured = {}
+        scaler = scaler_of(self.trainer)
+        if scaler is not None and self.is_last_of_step():
+            scaler.end_step()
 
     def counted_optimizers(self) -> list[LightningOptimizer]:
         """All optimisers; the steps of the first alone count as global steps, where Lightning counts those of each."""
@@ -61,6 +86,10 @@ class SteppedTask(pl.LightningModule):
     def is_last_of_step(self) -> bool:
         """Whether this batch is the last of those that one optimiser step takes."""
         return (self.trainer.fit_loop.total_batch_idx + 1) % self.accumulate == 0
+
+    def steps_before(self) -> int:
+        """How many steps, those left out included, came before the one that this batch belongs to."""
+        return self.trainer.fit_loop.total_batch_idx // self.accumulate
 
     def update(self, optimizer: LightningOptimizer, loss: Tensor, step: bool) -> None:
         """Add a loss's gradients; if `step`, change the parameters by them."""
@@ -105,18 +134,37 @@ class SteppedTask(pl.LightningModule):
         """Clip here, where mixed precision has already unscaled the gradients; take no step with broken ones.
 
         Losses may be finite and their gradients not. All processes hold the same gradients, and answer alike.
+        The norm before clipping, of what is not frozen, is logged.
         """
+        drop_frozen_gradients(optimizer, self.steps_before())
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        name = dict(zip(map(id, self.trainer.optimizers), self.optimizer_names(), strict=False))[id(optimizer)]
+        self._measured[f"gradient_norm/{name}"] = norm
+        scaler = scaler_of(self.trainer)
+        if scaler is not None:
+            check_unscaled(optimizer)
         if norm.isfinite():
             if (largest := self.clip_of(optimizer)) is not None:
                 clip_grads_with_norm_(parameters, largest, norm)
-        elif getattr(self.trainer.precision_plugin, "scaler", None) is None:  # else the scaler leaves the step out
-            names = {parameter: name for name, parameter in self.named_parameters()}
-            bad = [names[p] for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
-            for parameter in parameters:
-                parameter.grad = None  # without gradients an optimiser changes neither weights nor its own state
+            return
+        names = {parameter: name for name, parameter in self.named_parameters()}
+        bad = [names[p] for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
+        for parameter in parameters:
+            parameter.grad = None  # without gradients an optimiser changes neither weights nor its own state
+        if scaler is None:
             self._answer_nonfinite(f"the gradient of {bad[0] if bad else 'all parameters together'} is not finite")
+        else:
+            self._answer_overflow(scaler.get_scale(), bad[0] if bad else "all parameters together")
+
+    def _answer_overflow(self, scale: float, name: str) -> None:
+        """Too large for float16 at this scale, as it happens while the scale is sought: it is halved."""
+        self._measured["train/loss_scale"] = torch.tensor(scale)
+        if scale < LEAST_SCALE:
+            raise NonFiniteLossError(
+                f"step {self.trainer.global_step}: the gradient of {name} is not finite at any loss scale: go back to a"
+                " checkpoint, with trainer.precision=bf16-mixed or 32-true"
+            )
 
     def _answer_nonfinite(self, what: str) -> None:
         message = f"step {self.trainer.global_step}: {what}"
@@ -137,6 +185,8 @@ class Task(SteppedTask):
 
     Args:
         network: what is trained, and validated.
+        init_from: weights to begin a new run with, see `lightvid.checkpoints.transfer.initialise`.
+        fine_tuning: learning rates and frozen layers of the network.
         gradient_clip: see `SteppedTask`, as for `accumulate` and `on_nonfinite`.
         ema_decay: keep an exponential moving average of the network, which is then the one that is validated.
     """
@@ -145,15 +195,19 @@ class Task(SteppedTask):
         self,
         network: nn.Module,
         *,
-        gradient_clip: float | None,
-        accumulate: int,
-        ema_decay: float | None,
-        on_nonfinite: OnNonFinite,
+        init_from: str | None = None,
+        fine_tuning: FineTuning = FineTuning(),  # noqa: B008 (it is frozen)
+        gradient_clip: float | None = None,
+        accumulate: int = 1,
+        ema_decay: float | None = None,
+        on_nonfinite: OnNonFinite = "raise",
     ) -> None:
         super().__init__(gradient_clip=gradient_clip, accumulate=accumulate, on_nonfinite=on_nonfinite)
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ConfigurationError(f"task.ema_decay must lie between 0 and 1, got {ema_decay}")
         self.network = network
+        self.init_from = init_from
+        self.fine_tuning = fine_tuning
         self.ema_decay = ema_decay
         self.network_ema: AveragedModel | None = None
 
@@ -162,11 +216,19 @@ class Task(SteppedTask):
         """The average where there is one, else the network."""
         return self.network if self.network_ema is None else self.network_ema.module
 
+    def compile_networks(self) -> None:
+        """The network; not its average, which sees whole videos of any size."""
+        self.network.compile()
+
     def average_network(self) -> None:
         """Begin the moving average that `ema_decay` asks for, once the network has all its parameters."""
         if self.ema_decay is not None and self.network_ema is None:
             average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
             self.network_ema = average.requires_grad_(False)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Leave alone what is frozen."""
+        hold_statistics(self.network, self.fine_tuning, self.steps_before())
 
     def after_step(self) -> None:
         """What follows a step of the optimisers: the moving average."""

@@ -20,6 +20,8 @@ from lightvid.stems import FlowGuidedPropagation
 
 from .base import OnNonFinite, Task
 from .baselines import BaselineMetrics
+from .initialisation import start_from
+from .parameter_groups import FineTuning, grouped_optimizer
 
 if TYPE_CHECKING:
     from lightvid.datamodules.batch import InpaintingBatch
@@ -41,6 +43,9 @@ class Inpainting(Task):
         generator_optimizer: makes the generator's optimiser from its parameters.
         discriminator_optimizer: likewise for the discriminator.
         schedule: makes a learning rate schedule from an optimiser, for both; it steps once a generator step.
+        init_from: see `Task`; the discriminator begins anew.
+        backbone_lr_scale: see `FineTuning`, as for `layer_decay`, `freeze_backbone_steps`, `unfreeze_block_steps` and
+            `pretrained_stem`.
         gradient_clip: see `Task`, as for `accumulate`, `ema_decay` and `on_nonfinite`.
         ssim_window: see `InpaintingMetrics`.
     """
@@ -59,6 +64,12 @@ class Inpainting(Task):
         generator_optimizer: OptimizerCallable = torch.optim.Adam,
         discriminator_optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: LRSchedulerCallable | None = None,
+        init_from: str | None = None,
+        backbone_lr_scale: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze_backbone_steps: int = 0,
+        unfreeze_block_steps: int = 0,
+        pretrained_stem: bool = True,
         gradient_clip: float | None = None,
         accumulate: int = 1,
         ema_decay: float | None = None,
@@ -67,6 +78,14 @@ class Inpainting(Task):
     ) -> None:
         super().__init__(
             network,
+            init_from=init_from,
+            fine_tuning=FineTuning(
+                backbone_lr_scale=backbone_lr_scale,
+                layer_decay=layer_decay,
+                freeze_backbone_steps=freeze_backbone_steps,
+                unfreeze_block_steps=unfreeze_block_steps,
+                pretrained_stem=pretrained_stem,
+            ),
             gradient_clip=gradient_clip,
             accumulate=accumulate,
             ema_decay=ema_decay,
@@ -89,11 +108,17 @@ class Inpainting(Task):
         self.metrics = InpaintingMetrics(ssim_window=ssim_window)
         self.baseline_metrics = BaselineMetrics(ssim_window=ssim_window)
 
+    @property
+    def networks_in_turn(self) -> list[nn.Module]:
+        """What learns, each in a backward pass of its own."""
+        return [self.network] if self.discriminator is None else [self.network, self.discriminator]
+
     def setup(self, stage: str) -> None:
-        """Refuse to compare flow between frames that are no neighbours.
+        """Refuse to compare flow between frames that are no neighbours, and take the weights to begin with.
 
         Raises:
             ConfigurationError: `flow_weight` with a data module that does not give consecutive frames.
+            CheckpointError: `init_from` with nothing that fits.
         """
         sampling = getattr(self.trainer.datamodule, "sampling", None)  # type: ignore[attr-defined]
         if stage == "fit" and self.loss_weights["flow"] and sampling in ("mixed", "random"):
@@ -101,6 +126,9 @@ class Inpainting(Task):
                 f"task.flow_weight needs consecutive frames, which data.sampling={sampling} does not give:"
                 " data.sampling=local_and_reference, or consecutive"
             )
+        if stage == "fit" and self.init_from is not None:
+            start_from(self.init_from, {"inpaint": self})
+            self.init_from = None  # another fit goes on
 
     def training_step(self, batch: InpaintingBatch, index: int) -> None:
         """The published algorithm: the generator runs once, then the discriminator learns, then the generator."""
@@ -121,6 +149,16 @@ class Inpainting(Task):
             self.after_step()
             self.step_schedules()
         self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()}, prog_bar=True)
+
+    def optimizer_names(self) -> list[str]:
+        """See `SteppedTask`."""
+        return ["generator", "discriminator"]
+
+    def compile_networks(self) -> None:
+        """Both networks."""
+        super().compile_networks()
+        if self.discriminator is not None:
+            self.discriminator.compile()
 
     def restoration_losses(self, batch: InpaintingBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Run the generator: its losses against the truth, and the clips `(B, T, 3, H, W)` with their holes filled."""
@@ -192,15 +230,15 @@ class Inpainting(Task):
         return optimizers
 
     def _make_generator_optimizer(self, without: set[nn.Parameter]) -> Optimizer:
-        parameters = [parameter for parameter in self.network.parameters() if parameter not in without]
-        if self.flow_learning_rate_factor in (0, 1):  # frozen parameters have no gradients
-            return self.generator_optimizer(parameters)
-        flow = [parameter for network in _flow_networks(self.network) for parameter in network.parameters()]
-        of_flow = set(flow)
-        others = [parameter for parameter in parameters if parameter not in of_flow]
-        optimizer = self.generator_optimizer([{"params": others}, {"params": flow}])
-        optimizer.param_groups[1]["lr"] *= self.flow_learning_rate_factor  # schedules keep the ratio
-        return optimizer
+        flow = {parameter for network in _flow_networks(self.network) for parameter in network.parameters()}
+        names = {name for name, parameter in self.network.named_parameters() if parameter in flow}
+        return grouped_optimizer(
+            self.generator_optimizer,
+            self.network,
+            self.fine_tuning,
+            factor_of=lambda name: self.flow_learning_rate_factor if name in names else 1.0,
+            without=without,
+        )
 
     def _prepare_flow(self, weight: float) -> None:
         """Check what concerns flow, and freeze the networks that estimate it if asked to."""

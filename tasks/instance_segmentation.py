@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -11,8 +10,6 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightvid.checkpoints import load
-from lightvid.checkpoints.report import fill
 from lightvid.errors import ConfigurationError
 from lightvid.losses import InstanceLoss
 from lightvid.metrics import YouTubeVISAP
@@ -20,11 +17,11 @@ from lightvid.networks import InstanceOutput, InstanceSegmenter
 from lightvid.segmentation import VideoSegmenter
 
 from .base import OnNonFinite, Task
+from .initialisation import start_from
+from .parameter_groups import FineTuning, grouped_optimizer
 
 if TYPE_CHECKING:
     from lightvid.datamodules.instance_batch import InstanceBatch, InstanceByteBatch
-
-logger = logging.getLogger(__name__)
 
 LOGGED = ("AP", "AP50", "AP75", "AR1", "AR10")
 
@@ -47,8 +44,9 @@ class InstanceSegmentation(Task):
         overlap: frames that neighbouring windows share; None: about half of them.
         shortest: shorter side of the frames in pixels; with `longest` it is remembered for other videos.
         longest: the most of the longer side.
-        start_from: weights to begin a new run with, as NAME=FILE for `lightvid.checkpoints.load`, such as
-            vistr_r50=vistr_r50.pth; what is missing or has another shape keeps its own start.
+        init_from: see `Task`.
+        backbone_lr_scale: see `FineTuning`, as for `layer_decay`, `freeze_backbone_steps`, `unfreeze_block_steps` and
+            `pretrained_stem`.
         gradient_clip: see `Task`, as for `accumulate`, `ema_decay` and `on_nonfinite`.
     """
 
@@ -68,7 +66,12 @@ class InstanceSegmentation(Task):
         overlap: int | None = None,
         shortest: int = 300,
         longest: int | None = 540,
-        start_from: str | None = None,
+        init_from: str | None = None,
+        backbone_lr_scale: float = 1.0,
+        layer_decay: float = 1.0,
+        freeze_backbone_steps: int = 0,
+        unfreeze_block_steps: int = 0,
+        pretrained_stem: bool = True,
         gradient_clip: float | None = 0.1,
         accumulate: int = 1,
         ema_decay: float | None = None,
@@ -76,6 +79,14 @@ class InstanceSegmentation(Task):
     ) -> None:
         super().__init__(
             network,
+            init_from=init_from,
+            fine_tuning=FineTuning(
+                backbone_lr_scale=backbone_lr_scale,
+                layer_decay=layer_decay,
+                freeze_backbone_steps=freeze_backbone_steps,
+                unfreeze_block_steps=unfreeze_block_steps,
+                pretrained_stem=pretrained_stem,
+            ),
             gradient_clip=gradient_clip,
             accumulate=accumulate,
             ema_decay=ema_decay,
@@ -91,11 +102,6 @@ class InstanceSegmentation(Task):
             raise ConfigurationError(
                 f"task.shortest={shortest}, task.longest={longest}: expected 1 <= shortest <= longest"
             )
-        if start_from is not None and "=" not in start_from:
-            raise ConfigurationError(
-                f"task.start_from={start_from}: expected NAME=FILE, such as vistr_r50=vistr_r50.pth"
-            )
-        self.start_from = start_from
         self.loss = loss
         self.auxiliary_losses = nn.ModuleList(auxiliary_losses or [])
         self.optimizer = optimizer
@@ -110,10 +116,11 @@ class InstanceSegmentation(Task):
         self.metric: YouTubeVISAP | None = None
 
     def setup(self, stage: str) -> None:
-        """Take the categories from the data.
+        """Take the categories from the data, and the weights to begin with.
 
         Raises:
             ConfigurationError: the data module has none, or another number than the network.
+            CheckpointError: `init_from` with nothing that fits.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(data, "categories"):
@@ -121,8 +128,9 @@ class InstanceSegmentation(Task):
                 f"task=vis needs instances, which {type(data).__name__} does not give: data=sample, youtube_vis or ovis"
             )
         self._take_categories([(category.id, category.name) for category in data.categories])
-        if stage == "fit" and self.start_from is not None and self.trainer.ckpt_path is None:
-            self._start_from(*self.start_from.split("=", 1))
+        if stage == "fit" and self.init_from is not None:
+            start_from(self.init_from, {"vis": self})
+            self.init_from = None  # another fit goes on
 
     def training_step(self, batch: InstanceBatch, index: int) -> None:
         """Predict, match, compare, learn."""
@@ -195,21 +203,17 @@ class InstanceSegmentation(Task):
 
     def make_optimizer(self) -> Optimizer:
         """The optimiser, its groups' learning rates times their factors."""
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                factors = (factor for part, factor in self.learning_rate_factors.items() if part in name)
-                groups.setdefault(next(factors, 1.0), []).append(parameter)
         if unused := [
             part
             for part in self.learning_rate_factors
             if not any(part in name for name, _ in self.network.named_parameters())
         ]:
             raise ConfigurationError(f"task.learning_rate_factors: no parameter's name has '{unused[0]}' in it")
-        optimizer = self.optimizer([{"params": parameters} for parameters in groups.values()])
-        for group, factor in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] *= factor
-        return optimizer
+        return grouped_optimizer(self.optimizer, self.network, self.fine_tuning, factor_of=self._factor_of)
+
+    def _factor_of(self, name: str) -> float:
+        """Of a parameter's learning rate."""
+        return next((factor for part, factor in self.learning_rate_factors.items() if part in name), 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the categories."""
@@ -231,14 +235,6 @@ class InstanceSegmentation(Task):
             longest=self.longest,
             any_length=self.network.decoder.classification == "sigmoid",
         )
-
-    def _start_from(self, name: str, file: str) -> None:
-        """Fill the network, and its average, with what fits of another one."""
-        weights = load(name, file).state_dict()
-        report = fill(self.network, weights, file, skip_mismatched=True)
-        logger.info("%s: starting from it: %s", file, report)
-        if self.network_ema is not None:
-            self.network_ema.module.load_state_dict(self.network.state_dict())
 
     def _take_categories(self, categories: list[tuple[int, str]]) -> None:
         if self.categories and self.categories != categories:

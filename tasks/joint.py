@@ -14,8 +14,10 @@ from lightvid.errors import ConfigurationError
 from lightvid.networks import InpaintingGenerator, share_parts
 
 from .base import OnNonFinite, SteppedTask
+from .initialisation import start_from
 from .inpainting import Inpainting
 from .instance_segmentation import InstanceSegmentation, sum_of_outputs
+from .parameter_groups import hold_statistics
 
 Balance = Literal["fixed", "uncertainty"]
 
@@ -36,6 +38,7 @@ class Joint(SteppedTask):
             the sum of `exp(-s) * weight * loss + s` (homoscedastic uncertainty, Kendall et al., CVPR 2018, Sec. 3), for
             totals above 0: the adversarial loss must stay a small part.
         share_stem: share the image stem, too, see `share_parts`.
+        init_from: see `Task`; those of the two tasks stay None.
         accumulate: see `SteppedTask`, as for `on_nonfinite`; those of the two tasks stay as they are by default.
     """
 
@@ -48,6 +51,7 @@ class Joint(SteppedTask):
         vis_weight: float = 1.0,
         balance: Balance = "fixed",
         share_stem: bool = False,
+        init_from: str | None = None,
         accumulate: int = 1,
         on_nonfinite: OnNonFinite = "raise",
     ) -> None:
@@ -63,6 +67,7 @@ class Joint(SteppedTask):
         share_parts(inpainting.network, segmentation.network, stem=share_stem)
         self.inpainting = inpainting
         self.segmentation = segmentation
+        self.init_from = init_from
         self.loss_weights = {"inpaint": inpaint_weight, "vis": vis_weight}
         learned = self.loss_weights if balance == "uncertainty" else ()
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in learned})
@@ -77,6 +82,7 @@ class Joint(SteppedTask):
 
         Raises:
             ConfigurationError: the data module does not give what they need.
+            CheckpointError: `init_from` with nothing that fits.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not (hasattr(data, "categories") and hasattr(data, "sampling")):
@@ -85,9 +91,14 @@ class Joint(SteppedTask):
             )
         self.inpainting.setup(stage)
         self.segmentation.setup(stage)
-        if stage == "fit" and self.inpainting.network_ema is not None and self.trainer.ckpt_path is None:
-            # segmentation.start_from may have filled the shared parts
-            self.inpainting.network_ema.module.load_state_dict(self.inpainting.network.state_dict())
+        if stage == "fit" and self.init_from is not None:
+            start_from(self.init_from, {"inpaint": self.inpainting, "vis": self.segmentation})
+            self.init_from = None  # another fit goes on
+
+    def on_train_batch_start(self, batch: JointBatch, batch_idx: int) -> None:
+        """Leave alone what is frozen."""
+        for task in (self.inpainting, self.segmentation):
+            hold_statistics(task.network, task.fine_tuning, self.steps_before())
 
     def training_step(self, batch: JointBatch, index: int) -> None:
         """Each task in turn adds its gradients, so that the memory is that of one; then all optimisers step."""
@@ -117,6 +128,15 @@ class Joint(SteppedTask):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of both tasks."""
         self.log_dict(self.inpainting.metrics_of_epoch() | self.segmentation.metrics_of_epoch(), sync_dist=True)
+
+    def optimizer_names(self) -> list[str]:
+        """See `SteppedTask`."""
+        return ["shared", *self.inpainting.optimizer_names()]
+
+    def compile_networks(self) -> None:
+        """Those of both tasks."""
+        self.inpainting.compile_networks()
+        self.segmentation.compile_networks()
 
     def configure_optimizers(self) -> Any:
         """The optimisers of instances and shared parts, of the rest of the generator, and of the discriminator."""
@@ -197,7 +217,7 @@ class JointBatch(TypedDict):
 def _check_parts(inpainting: Inpainting, segmentation: InstanceSegmentation) -> None:
     """Refuse what one task of a joint run cannot decide by itself."""
     for name, task in (("inpainting", inpainting), ("segmentation", segmentation)):
-        for option, default in (("accumulate", 1), ("on_nonfinite", "raise")):
+        for option, default in (("accumulate", 1), ("on_nonfinite", "raise"), ("init_from", None)):
             if (value := getattr(task, option)) != default:
                 raise ConfigurationError(
                     f"task.{name}.{option}={value}: a joint run has one for both tasks, set task.{option}"

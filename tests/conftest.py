@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,16 +88,22 @@ def tiny_vis(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def tiny_joint(sample_root: Path, tmp_path: Path) -> Callable[..., list[str]]:
+def tiny_joint(tiny_joint_in: Callable[..., list[str]], tmp_path: Path) -> Callable[..., list[str]]:
     """As `tiny`, for both tasks at once: clips of 3 frames, 32 x 48 pixels with holes and 32 x 56 with instances."""
+    return partial(tiny_joint_in, tmp_path)
 
-    def arguments(*more: str) -> list[str]:
+
+@pytest.fixture(scope="session")
+def tiny_joint_in(sample_root: Path) -> Callable[..., list[str]]:
+    """`tiny_joint` for runs that several tests share, in a folder that is given first."""
+
+    def arguments(folder: Path, *more: str) -> list[str]:
         inpainting, network = "task.inpainting", "task.segmentation.network"
         return [
             "task=joint",
             f"data.inpainting.root={sample_root}",
             f"data.segmentation.root={sample_root}",
-            f"out={tmp_path / 'runs'}",
+            f"out={folder / 'runs'}",
             "clip.height=32",
             "clip.width=48",
             "clip.frames=3",

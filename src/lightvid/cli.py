@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import yaml
 
 from lightvid.configuration import compose, nearest
 from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.launch import is_main
 
 USAGE = """\
 usage: lightvid COMMAND [key=value ...]
@@ -21,6 +23,7 @@ commands:
   train      train a task, evaluate its best checkpoint and leave a run folder
   evaluate   measure a run again: lightvid evaluate run=runs/inpaint/NAME
   config     print the composed configuration and stop
+  sweep      train with many values and compare: lightvid sweep inpaint --count 10 [--local]
   sample     write the sample data: lightvid sample [root=data/sample]
 
 commands on files (each with --help):
@@ -30,16 +33,21 @@ commands on files (each with --help):
   segment       find and track the instances of a video: lightvid segment VIDEO_OR_FOLDER -o OUT
   segment-vis   results and submission of a YouTube-VIS split: lightvid segment-vis valid.json -o OUT
   evaluate-vis  YouTube-VIS AP of a results file: lightvid evaluate-vis GT.json RESULTS.json
+  export        a network as a torch.export program: lightvid export RUN -o FILE.pt2
   check-data    say what is in a dataset's folder, and what is wrong: lightvid check-data PATH
   split-vis     split a YouTube-VIS training file for local validation: lightvid split-vis ROOT
+  write-shards  a dataset as tar shards, to be streamed: lightvid write-shards --data youtube_vos --root ROOT -o OUT
 
 choices (files of the configuration):
-  task=inpaint|vis  backbone=reversible  data=davis  trainer=gpu  paper=sttn
+  task=inpaint|vis  backbone=reversible  data=davis  trainer=gpu  paper=sttn  logger=tensorboard
 other keys override one value each:
   data.root=/data/DAVIS  task.adversarial_weight=0.02  backbone.blocks=4  trainer.max_steps=5000  name=my-run
 and for train:
   resume=runs/inpaint/NAME    go on with a run from its last checkpoint
   config=FILE                 take a saved configuration whole
+  init_from=CHECKPOINT        begin with what fits of a run of any task, or of NAME=FILE, a published checkpoint;
+                              also --init-from CHECKPOINT
+  compile=true                torch.compile the networks; also --compile
 
 LIGHTVID_TRACEBACK=1 in the environment shows where an error comes from.
 """
@@ -51,6 +59,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
+    sys.path.append(os.getcwd())  # where class paths of one's own may lie
     for harmless in (
         "does not have many workers",
         "LeafSpec",
@@ -62,7 +71,7 @@ def main() -> None:
         lambda record: "Tip:" not in record.getMessage()
     )
     logger = logging.getLogger("lightvid")
-    logger.setLevel(logging.WARNING if int(os.environ.get("LOCAL_RANK", "0")) else logging.INFO)
+    logger.setLevel(logging.INFO if is_main() else logging.WARNING)
     logger.addHandler(logging.StreamHandler())
     try:
         _command(arguments[0])(arguments[1:])
@@ -88,8 +97,11 @@ def _command(name: str) -> Callable[[list[str]], None]:
         "segment": "lightvid.commands.segment",
         "segment-vis": "lightvid.commands.segment_vis",
         "evaluate-vis": "lightvid.commands.evaluate_vis",
+        "export": "lightvid.commands.export",
         "check-data": "lightvid.datamodules.checking",
         "split-vis": "lightvid.datamodules.splitting",
+        "sweep": "lightvid.commands.sweep",
+        "write-shards": "lightvid.datamodules.shards_writing",
     }
     if name in on_files:
         return lambda arguments: import_module(on_files[name]).run(arguments)
@@ -101,7 +113,14 @@ def _command(name: str) -> Callable[[list[str]], None]:
 def _train(arguments: list[str]) -> None:
     from lightvid.training import train
 
-    train(arguments)
+    train(_as_pairs(arguments))
+
+
+def _as_pairs(arguments: list[str]) -> list[str]:
+    """`--init-from X` and `--init-from=X` as `init_from=X`, `--compile` as `compile=true`."""
+    rest = iter("compile=true" if argument == "--compile" else argument for argument in arguments)
+    joined = [f"--init-from={next(rest, '')}" if argument == "--init-from" else argument for argument in rest]
+    return [re.sub(r"^--init-from=", "init_from=", argument) for argument in joined]
 
 
 def _evaluate(arguments: list[str]) -> None:

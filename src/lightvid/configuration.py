@@ -1,6 +1,6 @@
 """Configuration: OmegaConf composes files and overrides into one plain tree, which `building` checks and builds.
 
-A configuration is made of `base.yaml`, one file of each chosen group (task, backbone, data, trainer, paper) and
+A configuration is made of `base.yaml`, one file of each chosen group (task, backbone, data, trainer, logger, paper) and
 `key=value` overrides. The result is a plain dictionary: it is saved beside the run, is itself a valid configuration,
 and nothing heavy is imported until it is built.
 """
@@ -28,13 +28,14 @@ from omegaconf.errors import (
 )
 
 from lightvid.errors import ConfigurationError
+from lightvid.launch import RUN_DIR, is_main, starts_apart
 
 Plain = dict[str, Any]
 
-GROUPS = ("task", "backbone", "data", "trainer", "paper")
+GROUPS = ("task", "backbone", "data", "trainer", "logger", "paper")
 
 # Values that are text as they stand, whatever YAML would make of them.
-LITERAL = ("name", "out", "run_dir", "data.root")
+LITERAL = ("name", "out", "run_dir", "init_from", "data.root")
 
 CONFIG_FILE = "config.yaml"
 LINKED_FILE = "linked.yaml"
@@ -49,7 +50,8 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
     """Compose a configuration from `key=value` arguments; values that refer to others still do.
 
     A key that names a group (`backbone=reversible`, or several: `backbone=reversible,wide`) chooses files of that
-    group; every other key overrides one value, and `init_args` may be left out (`task.adversarial_weight=0.02`).
+    group, or a file anywhere (`backbone=mine/shift.yaml`); every other key overrides one value, and `init_args` may be
+    left out (`task.adversarial_weight=0.02`).
 
     Args:
         arguments: choices and overrides.
@@ -74,6 +76,7 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
     given = dict(overrides)
     for key, value in overrides:
         _override(tree, key, value)
+    _refuse_circles(tree)
     former = None if saved is None else str(tree.run_dir)
     with _one_line_errors():
         _place(tree, given.get("run_dir", run_dir), named="name" in given)
@@ -110,7 +113,7 @@ def load_yaml(path: Path) -> DictConfig:
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such configuration file") from None
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path}: not a readable YAML file ({_first_line(error)})") from None
+        raise ConfigurationError(f"{path}: not a readable YAML file ({_yaml_problem(error)})") from None
     if not isinstance(tree, DictConfig):
         raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values")
     return tree
@@ -169,14 +172,14 @@ def _compose_groups(choices: dict[str, str]) -> DictConfig:
     )
 
     def layers(explicit: bool) -> list[DictConfig]:
-        groups = [group for group in ("backbone", "data", "trainer") if (group in choices) == explicit]
-        return [_load_choice(group, name, task_name) for group in groups for name in _names(chosen.get(group))]
+        groups = [group for group in ("backbone", "data", "trainer", "logger") if (group in choices) == explicit]
+        return [_load_choice(group, name, _title(task_name)) for group in groups for name in _names(chosen.get(group))]
 
     tree = base
     # A recipe goes over the defaults, and what is chosen by name over the recipe.
     for layer in (task, *layers(False), *paper, *layers(True)):
         tree = _merge(tree, layer)
-    tree.choice = chosen
+    tree.choice = {group: _title(names) if names else names for group, names in chosen.items()}
     return tree
 
 
@@ -214,8 +217,15 @@ def _names(value: str | None) -> list[str]:
     return re.split(r"[\s,+]+", value.strip()) if value else []
 
 
+def _title(names: str) -> str:
+    """What chosen files are called in a run's name."""
+    return ",".join(Path(name).stem if name.endswith(".yaml") else name for name in _names(names))
+
+
 def _load_choice(group: str, name: str, task: str = "") -> DictConfig:
-    """A group's file; one in a folder with the task's name goes before one for all tasks."""
+    """A file by its path, or a group's file; one in a folder with the task's name goes before one for all tasks."""
+    if name.endswith(".yaml"):
+        return load_yaml(Path(name))
     available: dict[str, str] = {}
     for folder in (group, f"{group}/{task}") if task else (group,):
         place = files("lightvid.configs") / folder
@@ -294,11 +304,15 @@ def _parse_value(key: str, value: str) -> Any:
 def _place(tree: DictConfig, run_dir: str | None, named: bool) -> None:
     """Fill in the run's name and folder."""
     folder = Path(str(tree.out)) / str(tree.choice.task)
-    if run_dir is None and int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        run_dir = os.environ.get("LIGHTVID_RUN_DIR")
+    if run_dir is None and (starts_apart() or not is_main()):
+        run_dir = os.environ.get(RUN_DIR)
     if run_dir is not None:
         tree.name, tree.run_dir = Path(run_dir).name, run_dir
         return
+    if starts_apart() and not named:
+        raise ConfigurationError(
+            "processes that are started one by one (torchrun, SLURM, several nodes) agree on a run folder by name=NAME"
+        )
     parts = (tree.choice.get("paper"), tree.choice.get("backbone"), tree.choice.get("data"))
     name = str(tree.name or "-".join("-".join(_names(part)) for part in parts if part))
     if not named:
@@ -355,6 +369,36 @@ def _one_line_errors() -> Iterator[None]:
         ) from None
     except RecursionError:
         raise ConfigurationError("the configuration refers to itself: look for ${...} values in a circle") from None
+
+
+def _refuse_circles(tree: DictConfig) -> None:
+    """Raise a `ConfigurationError` for values that refer to each other in a circle, on which OmegaConf may not end."""
+    references: dict[str, list[str]] = {}
+
+    def collect(value: Any, path: str) -> None:
+        if isinstance(value, (dict, list)):
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                collect(inner, f"{path}.{key}" if path else str(key))
+        elif isinstance(value, str):
+            references[path] = re.findall(r"\$\{([\w.]+)\}", value)
+
+    collect(OmegaConf.to_container(tree, resolve=False), "")
+    open_ended = {path: names for path, names in references.items() if names}
+    # What refers only to what ends, ends.
+    while ending := [path for path, names in open_ended.items() if not any(name in open_ended for name in names)]:
+        for path in ending:
+            del open_ended[path]
+    if open_ended:
+        raise ConfigurationError(
+            f"'{short_key(next(iter(open_ended)))}' refers to itself: look for ${{...}} in a circle"
+        )
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong, and in which line, where YAML says so."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

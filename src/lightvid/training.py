@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import wandb
@@ -17,8 +18,12 @@ from rich.table import Table
 
 from lightvid.building import Run, build
 from lightvid.checkpoint_reading import read
+from lightvid.checkpoints.transfer import locate
 from lightvid.configuration import CONFIG_FILE, compose, compose_linked, holds_a_run, nearest, resolve, save
 from lightvid.errors import CheckpointError, ConfigurationError
+from lightvid.launch import RUN_DIR, is_main
+from lightvid.run_lock import RunLock
+from lightvid.training_errors import in_one_line
 
 RESULTS_FILE = "results.json"
 
@@ -28,7 +33,8 @@ def train(arguments: Sequence[str]) -> Path:
 
     Args:
         arguments: `key=value` as for `lightvid.configuration.compose`, and `resume=RUN` (a run folder, or one of its
-            checkpoints) or `config=FILE` (a saved configuration, run again in a new folder).
+            checkpoints) or `config=FILE` (a saved configuration, run again in a new folder). `init_from=CHECKPOINT`
+            begins a new run with what fits of a trained network, see `lightvid.checkpoints.transfer.initialise`.
 
     Returns:
         The run folder.
@@ -43,16 +49,34 @@ def train(arguments: Sequence[str]) -> Path:
         )
     checkpoint = _checkpoint_to_resume(special["resume"]) if "resume" in special else None
     if checkpoint is not None:
+        _refuse_start(rest)
         folder = checkpoint.parent.parent
-        batches = _batches_before(checkpoint)
+        content = read(checkpoint)
+        batches = _batches_before(content, checkpoint)
+        import_module("lightvid.tasks.tracking").remember_run(folder, content)
+        del content
         tree = compose_linked(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
     else:
         tree = compose_linked(rest, saved=Path(special["config"]) if "config" in special else None)
         folder = Path(str(tree.run_dir))
         _refuse_taken(folder)
-    run = _prepare(tree, folder)
-    if checkpoint is not None:
-        import_module("lightvid.tasks.tracking").forget_rows_from(folder, batches)
+        if (source := tree.get("init_from")) is not None:
+            locate(str(source))  # before anything is built
+    with RunLock(folder) as lock, in_one_line(folder):
+        run = _prepare(tree, folder, lock, new=checkpoint is None)
+        if checkpoint is not None:
+            # the checkpoint has all weights, and what the run began with may be gone
+            run.task.init_from = None  # type: ignore[assignment]
+            import_module("lightvid.tasks.tracking").forget_rows_from(folder, batches)
+        _fit(run, folder, checkpoint)
+        best = folder / "checkpoints" / "best.ckpt"
+        _validate(run, best if best.exists() else None)
+        _report(run, folder)
+    wandb.finish()  # or the next run of this process would be written into the same W&B run
+    return folder
+
+
+def _fit(run: Run, folder: Path, checkpoint: Path | None) -> None:
     last = folder / "checkpoints" / "last.ckpt"
     try:
         run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
@@ -62,11 +86,6 @@ def train(arguments: Sequence[str]) -> Path:
         )
         print(f"Stopped at step {run.trainer.global_step}; {way_on}")
         raise
-    best = folder / "checkpoints" / "best.ckpt"
-    _validate(run, best if best.exists() else None)
-    _report(run, folder)
-    wandb.finish()  # or the next run of this process would be written into the same W&B run
-    return folder
 
 
 def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -83,10 +102,12 @@ def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     checkpoint = Path(name) if name.endswith(".ckpt") else folder / "checkpoints" / f"{name}.ckpt"
     if not checkpoint.is_file():
         raise CheckpointError(f"{checkpoint}: no such checkpoint")
+    read(checkpoint)  # or Lightning would say in its own way what is wrong with it
     plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
     kept = {name: plain["callbacks"].get(name) for name in ("progress", "skipped")}
     run = build({**plain, "loggers": {}, "callbacks": kept})
-    _validate(run, checkpoint)
+    with in_one_line(folder):
+        _validate(run, checkpoint)
     return _report(run, folder, save=False)
 
 
@@ -111,42 +132,48 @@ def _checkpoint_to_resume(given: str) -> Path:
     return checkpoint
 
 
+def _refuse_start(arguments: Sequence[str]) -> None:
+    if any(argument.startswith("init_from=") for argument in arguments):
+        raise ConfigurationError(
+            "resume and init_from exclude each other: resume goes on with a run, init_from begins one with trained"
+            " weights"
+        )
+
+
 def _refuse_taken(folder: Path) -> None:
-    if holds_a_run(folder) and not _is_child_process():
+    if holds_a_run(folder) and is_main():
         raise ConfigurationError(
             f"{folder} holds a run already: resume={folder} goes on with it, name=NAME starts another"
         )
 
 
-def _prepare(tree: DictConfig, folder: Path) -> Run:
-    """Build everything and leave the configuration in the run folder."""
+def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run:
+    """Build everything, take the run folder and leave the configuration in it."""
     plain = resolve(tree)
-    pl.seed_everything(plain["seed"], workers=True, verbose=False)
+    pl.seed_everything(plain.get("seed", 0), workers=True, verbose=False)
     run = build(plain)
+    if (compiled := plain.get("compile", False)) not in (True, False):
+        raise ConfigurationError(f"compile is true or false, got '{compiled}'")
+    if compiled:
+        run.task.compile_networks()  # type: ignore[operator]
     # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
-    os.environ["LIGHTVID_RUN_DIR"] = str(folder)
+    os.environ[RUN_DIR] = str(folder)
     callbacks = import_module("lightvid.tasks.callbacks")
     run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain))  # type: ignore[attr-defined]
     if run.trainer.is_global_zero:
-        try:
-            save(tree, folder)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{folder}: cannot write the run folder ({error.strerror}); choose another with out=FOLDER"
-            ) from None
+        lock.take()
+        if new:
+            _refuse_taken(folder)  # by a run that has ended since
+        save(tree, folder)
         print(f"Run folder: {folder}")
+    version = import_module("lightvid.tasks.tracking").code_version()
     for logger in run.trainer.loggers:
-        logger.log_hyperparams(plain)
+        logger.log_hyperparams({**plain, **version})
     return run
 
 
-def _is_child_process() -> bool:
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
-
-
-def _batches_before(checkpoint: Path) -> int:
+def _batches_before(content: Mapping[str, Any], checkpoint: Path) -> int:
     """How many batches had been trained on: the step axis of the loggers."""
-    content = read(checkpoint)
     try:
         return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])
     except (KeyError, TypeError):

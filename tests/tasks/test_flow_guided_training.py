@@ -144,7 +144,7 @@ def test_the_flow_network_may_learn_at_a_part_of_the_rate_which_schedules_keep(t
         "task.schedule={class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2], gamma: 0.1}}"
     )
     run, _ = fit(tiny, "task.flow_learning_rate_factor=0.25", "trainer.max_steps=3", schedule)
-    others, flow = run.trainer.optimizers[0].param_groups
+    flow, others = run.trainer.optimizers[0].param_groups
     assert (others["lr"], flow["lr"]) == (pytest.approx(1e-4), pytest.approx(0.25e-4))
     assert {id(p) for p in flow["params"]} == {id(p) for p in flow_parameters(run.task)}
     assert len(others["params"]) + len(flow["params"]) == len(list(run.task.network.parameters()))

@@ -187,7 +187,7 @@ def test_data_without_instances_is_refused_in_one_line(tiny_vis, sample_root):
 def test_a_new_run_starts_from_the_weights_of_another(tiny_vis):
     first = train(tiny_vis("name=first", "callbacks.pictures=null"))
     file = first / "checkpoints" / "last.ckpt"
-    start = [f"task.start_from=vis={file}", "task.ema_decay=null", "trainer.max_steps=1", "task.schedule=null"]
+    start = [f"init_from={file}", "task.ema_decay=null", "trainer.max_steps=1", "task.schedule=null"]
     run = fit(tiny_vis(*QUIET, *start, "task.optimizer.lr=1e-12"))
     trained = lightvid.checkpoints.load("vis", file).state_dict()
     for name, value in run.task.network.state_dict().items():
@@ -199,7 +199,6 @@ def test_a_new_run_starts_from_the_weights_of_another(tiny_vis):
     [
         ("task.overlap=3", "windows of 3 frames share 0 to 2"),
         ("task.shortest=0", "task.shortest=0, task.longest=None: expected 1 <= shortest <= longest"),
-        ("task.start_from=vistr_r50.pth", "expected NAME=FILE"),
     ],
 )
 def test_a_wrong_value_ends_before_training(tiny_vis, override, message):

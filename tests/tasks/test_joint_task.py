@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -303,37 +301,3 @@ def test_data_of_one_task_is_refused_in_one_line(tiny_joint, sample_root):
     run = build({**plain, "data": {"class_path": "lightvid.datamodules.DAVIS", "init_args": sizes}})
     with pytest.raises(ConfigurationError, match="task=joint needs a JointDataModule, got DAVIS"):
         run.trainer.fit(run.task, run.data)
-
-
-def test_two_processes_train_as_one_with_twice_the_batch(tiny_joint):
-    # The region losses are normalised by the holes of a whole batch; the adversarial loss averages over halves.
-    gan = ["task.inpainting.hole_weight=0", "task.inpainting.valid_weight=0", "task.inpainting.adversarial_weight=1"]
-    steep = [option.replace("lr: 0.1", "lr: 100.0") for option in SGD[:2]]
-    # What is left out or fixed would draw numbers of its own on each process.
-    equal = [
-        "data.segmentation.augmentation=none",
-        "task.segmentation.network.region_classifier=null",
-        "task.segmentation.auxiliary_losses=[{class_path: lightvid.losses.CentreLoss}]",
-        "task.segmentation.network.decoder.classes=5",
-    ]
-    common = [*SGD, *steep, *CONSTANT, *UNCLIPPED, *gan, *equal, "task.balance=uncertainty"]
-    common += ["callbacks.pictures=null", "callbacks.overlays=null", "callbacks.best=null"]
-    common += ["trainer.val_check_interval=9", "trainer.limit_val_batches=1.0"]
-
-    def run(name, batch, *more):
-        sizes = [f"data.{task}.batch_size={batch}" for task in ("inpainting", "segmentation")]
-        return tiny_joint(f"name={name}", *common, *sizes, *more)
-
-    one = train(run("one", 4))
-    command = [sys.executable, "-m", "lightvid", "train", *run("two", 2, "trainer.devices=2")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
-    two = one.parent / "two"
-    start = weights(train(run("start", 4, "trainer.max_steps=1", "trainer.limit_val_batches=0")))
-    for name, weight in weights(one).items():
-        assert torch.allclose(weight, weights(two)[name], atol=1e-4), name
-    for part in ("inpainting.network.backbone.", "segmentation.network.decoder.", "inpainting.network.head."):
-        moved = [float((weight - start[name]).abs().max()) for name, weight in weights(one).items() if part in name]
-        assert max(moved) > 1e-3, part
-    results = [json.loads((folder / "results.json").read_text())["lightvid"] for folder in (one, two)]
-    assert results[1] == pytest.approx(results[0], abs=1e-2)

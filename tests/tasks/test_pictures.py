@@ -70,7 +70,7 @@ def test_of_a_long_video_only_the_first_frames_are_drawn(tmp_path, monkeypatch):
         drawn.append(frame.shape)
         return frame
 
-    monkeypatch.setattr("lightvid.tasks.callbacks.draw_tracks", draw)
+    monkeypatch.setattr("lightvid.tasks.callbacks.overlays.draw_tracks", draw)
     callback = SaveOverlays(str(tmp_path), clips=1, video_frames=9)
     batch, outputs = video_batch(50, 16, 24)
     callback.on_validation_batch_end(trainer(1), TASK, outputs, batch, 0)

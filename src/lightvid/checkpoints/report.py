@@ -82,7 +82,7 @@ def fill(
         mine = names.get(name) if names is not None else name
         if mine is None or mine not in own:
             unexpected.append(name)
-        elif _fits(tensor.shape, own[mine].shape):
+        elif fits(tensor.shape, own[mine].shape):
             found[mine] = tensor.reshape(own[mine].shape)
         elif skip_mismatched:
             mismatched.append(mine)
@@ -101,7 +101,8 @@ def fill(
     )
 
 
-def _fits(shape: Sequence[int], other: Sequence[int]) -> bool:
+def fits(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether shapes are equal, but for neighbouring dimensions that are joined in one of both."""
     return shape == other or _joins(shape, other) or _joins(other, shape)
 
 
