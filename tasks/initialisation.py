@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lightvid.checkpoints.formats import Task as TaskName
+from lightvid.checkpoints.runs import PARTS
 from lightvid.checkpoints.transfer import initialise
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ def start_from(source: str, tasks: Mapping[TaskName, Task]) -> None:
     """
     report = initialise({name: task.network for name, task in tasks.items()}, source)
     logger.info("%s", report)
-    stems = [row for row in report.rows if row.part.endswith("stem")]
-    if any(task.fine_tuning.concerns_stem for task in tasks.values()) and not any(row.report.matched for row in stems):
-        logger.warning("the stem has its own start, yet is frozen or slowed down: task.pretrained_stem=false spares it")
-    for task in tasks.values():
+    for name, task in tasks.items():
+        prefix = f"{PARTS[name]}." if len(tasks) > 1 else ""
+        if task.fine_tuning.concerns_stem and not report.matched(f"{prefix}stem"):
+            logger.warning(
+                "the %sstem has its own start, yet is frozen or slowed down: task.%spretrained_stem=false spares it",
+                prefix,
+                prefix,
+            )
         if task.network_ema is not None:
             task.network_ema.module.load_state_dict(task.network.state_dict())

@@ -12,11 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor, nn
 
 METRICS_FILE = "metrics.csv"
 ID_FILE = "wandb_id.txt"
@@ -109,9 +112,14 @@ class RunWandbLogger(WandbLogger):
             (folder / ID_FILE).write_text(str(run.id))  # an agent of a sweep gives its runs other ids
         return self._experiment
 
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Remember who knows the best checkpoint."""
-        self._best = checkpoint_callback
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        """Remember who knows the best checkpoint; Lightning gives a logger the model once a fit is restored.
+
+        Not only when one is saved: a resumed run may not surpass the best that it began with.
+        """
+        if isinstance(model, pl.LightningModule) and model.trainer.state.fn == TrainerFn.FITTING:
+            known = (c for c in model.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+            self._best = next(known, None)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

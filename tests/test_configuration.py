@@ -333,3 +333,26 @@ def test_unknown_keys_in_a_configuration_file_are_named(tmp_path):
     plain["trainr"] = plain.pop("trainer")
     with pytest.raises(ConfigurationError, match="did you mean 'trainer'"):
         check(plain)
+
+
+def test_the_shared_backbone_is_one_for_all_tasks():
+    one, other, both = (
+        compose([f"task={task}", "backbone=shared"])["backbone"] for task in ("inpaint", "vis", "joint")
+    )
+    assert one == other == both == compose(["task=joint"])["backbone"]
+
+
+def test_a_file_anywhere_is_chosen_by_its_path_and_names_the_run(tmp_path):
+    (tmp_path / "wide.yaml").write_text("backbone: {init_args: {channels: 96}}\n")
+    plain = compose(["task=inpaint", f"backbone={tmp_path / 'wide.yaml'},reversible", f"out={tmp_path}"])
+    assert (plain["backbone"]["init_args"]["channels"], plain["name"]) == (96, "wide-reversible-sample")
+    assert plain["backbone"]["init_args"]["residual"] == "reversible"
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: no such configuration file"):
+        compose(["task=inpaint", f"backbone={tmp_path / 'none.yaml'}"])
+
+
+def test_null_takes_back_a_name_and_a_start(tmp_path):
+    save(compose_linked(["name=first", "init_from=trained", f"out={tmp_path}"]), tmp_path)
+    plain = compose(["name=null", "init_from=null"], saved=tmp_path / "config.yaml")
+    assert plain["init_from"] is None
+    assert plain["name"] == compose([f"out={tmp_path}"])["name"] != "null"

@@ -36,6 +36,7 @@ GROUPS = ("task", "backbone", "data", "trainer", "logger", "paper")
 
 # Values that are text as they stand, whatever YAML would make of them.
 LITERAL = ("name", "out", "run_dir", "init_from", "data.root")
+NULLABLE = ("name", "run_dir", "init_from")  # of these: for them, `null` is none
 
 CONFIG_FILE = "config.yaml"
 LINKED_FILE = "linked.yaml"
@@ -73,7 +74,7 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
         tree = _load_saved(saved)
     else:
         tree = _compose_groups(choices)
-    given = dict(overrides)
+    given = {key: value for key, value in dict(overrides).items() if not _is_none(key, value)}
     for key, value in overrides:
         _override(tree, key, value)
     _refuse_circles(tree)
@@ -272,7 +273,7 @@ def _override(tree: DictConfig, key: str, value: str) -> None:
         if last:
             if step == "class_path":
                 node["init_args"] = {}
-            node[step] = value if key in LITERAL else _parse_value(key, value)
+            node[step] = _parse_value(key, value) if key not in LITERAL or _is_none(key, value) else value
             return
         if step in node and OmegaConf.is_interpolation(node, step):
             reference = str(OmegaConf.to_container(node, resolve=False)[step])[2:-1]  # type: ignore[index,call-overload]
@@ -290,6 +291,10 @@ def _element(node: ListConfig, step: str, key: str) -> Any:
     raise ConfigurationError(
         f"'{key}': expected the number of a list's element, 0 to {len(node) - 1}, in place of '{step}'"
     )
+
+
+def _is_none(key: str, value: str) -> bool:
+    return key in NULLABLE and value == "null"
 
 
 def _parse_value(key: str, value: str) -> Any:

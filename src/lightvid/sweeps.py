@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import sys
@@ -19,12 +20,14 @@ from lightvid.errors import ConfigurationError
 Spec = dict[str, Any]
 Choice = dict[str, Any]
 
+LIMITS = ("min", "max")
+
 
 def load_sweep(name: str) -> Spec:
     """Read a sweep's file, by its path or by the name of one of `configs/sweep`.
 
     Raises:
-        ConfigurationError: there is none, or it has no parameters, metric or command.
+        ConfigurationError: there is none, it has no parameters, metric or command, or a wrong one of them.
     """
     own = {Path(entry.name).stem: str(entry) for entry in (files("lightvid.configs") / "sweep").iterdir()}
     path = Path(own.get(name, name))
@@ -39,7 +42,11 @@ def load_sweep(name: str) -> Spec:
             raise ConfigurationError(f"{path}: a sweep needs '{key}', see configs/sweep/inpaint.yaml")
     if not str(spec["metric"].get("name", "")).startswith("val/"):
         raise ConfigurationError(f"{path}: metric.name must be one of the validation, such as val/hole_psnr")
-    return {"name": path.stem, "project": "lightvid", **spec}
+    if spec["metric"].get("goal", "minimize") not in ("minimize", "maximize"):
+        raise ConfigurationError(f"{path}: metric.goal is minimize or maximize, got '{spec['metric']['goal']}'")
+    parameters = {name: _checked(f"{path}: parameters.{name}", value) for name, value in spec["parameters"].items()}
+    name = str(spec.get("name", path.stem))  # of a folder, too
+    return {"project": "lightvid", **spec, "name": name, "parameters": parameters}
 
 
 def choices(spec: Spec, seed: int) -> Iterator[Choice]:
@@ -70,7 +77,7 @@ def command_of(spec: Spec, choice: Choice) -> list[str]:
     macros = {
         "${env}": [],
         "${interpreter}": [sys.executable],
-        "${args_no_hyphens}": [f"{name}={value}" for name, value in choice.items()],
+        "${args_no_hyphens}": [f"{name}={_as_yaml(value)}" for name, value in choice.items()],
     }
     parts: list[str] = []
     for part in map(str, spec["command"]):
@@ -78,6 +85,37 @@ def command_of(spec: Spec, choice: Choice) -> list[str]:
             raise ConfigurationError(f"command: {part} is not known here: {nearest(part, macros)}")
         parts += macros.get(part, [part])
     return parts
+
+
+def _checked(label: str, parameter: Any) -> dict[str, Any]:
+    """A parameter, its limits as numbers: `1e-4` without a point is text in YAML."""
+    if not isinstance(parameter, dict):
+        raise ConfigurationError(f"{label}: expected a mapping such as {{values: [1, 2]}}, got {parameter}")
+    if "values" in parameter and (not isinstance(parameter["values"], list) or not parameter["values"]):
+        raise ConfigurationError(f"{label}.values: expected a list, got {parameter['values']}")
+    if (weights := parameter.get("probabilities")) is not None:
+        values = parameter.get("values", [])
+        numbers = isinstance(weights, list) and all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights)
+        if not numbers or len(weights) != len(values) or not sum(weights):
+            raise ConfigurationError(f"{label}.probabilities: expected {len(values)} numbers, got {weights}")
+    return {key: _number(f"{label}.{key}", value) if key in LIMITS else value for key, value in parameter.items()}
+
+
+def _number(label: str, value: Any) -> int | float:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        number = float(value) if isinstance(value, str | float) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigurationError(f"{label}: expected a number, got {value}")
+    return number
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as `key=value` takes it; text goes as it stands."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _values(name: str, parameter: Mapping[str, Any]) -> list[Any]:

@@ -63,6 +63,51 @@ def test_what_only_the_server_can_draw_is_refused(changes, message):
         next(choices({**SPEC, **changes}, seed=0))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("parameters: {seed: 3}", "parameters.seed: expected a mapping"),
+        ("parameters: {seed: {values: 3}}", "parameters.seed.values: expected a list"),
+        ("parameters: {seed: {values: [1, 2], probabilities: [1.0]}}", "seed.probabilities: expected 2 numbers"),
+        ("parameters: {seed: {values: [1, 2], probabilities: [0, 0]}}", "seed.probabilities: expected 2 numbers"),
+        ("parameters: {seed: {min: low, max: 3}}", "parameters.seed.min: expected a number, got low"),
+        ("metric: {name: val/AP, goal: maximise}", "metric.goal is minimize or maximize, got 'maximise'"),
+    ],
+)
+def test_a_malformed_file_is_answered_in_one_line(tmp_path, change, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**SPEC, **yaml.safe_load(change)}))
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_sweep(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_limits_without_a_point_are_numbers_though_yaml_reads_text(tmp_path):
+    parameters = "{task.generator_optimizer.lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}}"
+    spec = {**SPEC, "parameters": yaml.safe_load(parameters)}
+    assert spec["parameters"]["task.generator_optimizer.lr"]["min"] == "1e-4"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec))
+    read = load_sweep(str(tmp_path / "mine.yaml"))
+    assert 1e-4 <= next(choices(read, seed=0))["task.generator_optimizer.lr"] <= 1e-2
+
+
+def test_a_run_gets_the_very_values_that_were_chosen():
+    from lightvid.configuration import compose
+
+    choice = {
+        "task.schedule": None,
+        "task.generator_optimizer.lr": 1e-6,
+        "task.generator_optimizer.betas": [0.0, None],
+        "compile": True,
+        "name": "one of two",
+    }
+    plain = compose(command_of(SPEC, choice)[4:])
+    task = plain["task"]["init_args"]
+    assert task["schedule"] is None
+    assert task["generator_optimizer"]["init_args"] == {"lr": 1e-6, "betas": [0.0, None]}
+    assert (plain["compile"], plain["name"]) == (True, "one of two")
+
+
 @pytest.mark.parametrize("name", ["inpaint", "vis"])
 def test_the_sweeps_that_come_along_make_runs_of_their_task(name):
     from lightvid.building import check

@@ -203,3 +203,21 @@ def test_a_stem_that_is_frozen_at_its_own_start_is_warned_of(tmp_path, caplog):
         task = SimpleNamespace(network=network, fine_tuning=tuning, network_ema=None)
         start_from(str(tmp_path / "file.ckpt"), {"inpaint": task})
         assert ("task.pretrained_stem=false spares it" in caplog.text) is warned
+
+
+def test_a_joint_run_is_warned_of_each_frozen_stem_that_found_nothing(tmp_path, caplog):
+    inpainting = sttn(blocks=1)
+    trained = {f"network.{name}": value for name, value in inpainting.state_dict().items()}
+    torch.save({"lightvid_config": {}, "state_dict": trained}, tmp_path / "file.ckpt")
+    segmentation = nn.ModuleDict({"stem": nn.Conv2d(3, 8, 7), "backbone": inpainting.backbone})
+    for frozen, warned in (("vis", True), ("inpaint", False)):
+        caplog.clear()
+        tasks = {
+            name: SimpleNamespace(
+                network=network, network_ema=None, fine_tuning=FineTuning(freeze_backbone_steps=int(name == frozen))
+            )
+            for name, network in (("inpaint", inpainting), ("vis", segmentation))
+        }
+        start_from(str(tmp_path / "file.ckpt"), tasks)
+        assert ("task.segmentation.pretrained_stem=false spares it" in caplog.text) is warned
+        assert "task.inpainting.pretrained_stem" not in caplog.text
