@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,7 +65,7 @@ def train(arguments: Sequence[str]) -> Path:
         _refuse_taken(folder)
         if (source := tree.get("init_from")) is not None:
             locate(str(source))  # before anything is built
-    with RunLock(folder) as lock, in_one_line(folder):
+    with RunLock(folder) as lock, in_one_line(folder), _wandb_run():
         run = _prepare(tree, folder, lock, new=checkpoint is None)
         if checkpoint is not None:
             # the checkpoint has all weights, and what the run began with may be gone
@@ -72,8 +75,18 @@ def train(arguments: Sequence[str]) -> Path:
         best = folder / "checkpoints" / "best.ckpt"
         _validate(run, best if best.exists() else None)
         _report(run, folder)
-    wandb.finish()  # or the next run of this process would be written into the same W&B run
     return folder
+
+
+@contextmanager
+def _wandb_run() -> Iterator[None]:
+    """Close W&B's run, or the next run of this process would be written into it; one that fails is marked so."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        wandb.finish(exit_code=int(failed))
 
 
 def _fit(run: Run, folder: Path, checkpoint: Path | None) -> None:
@@ -148,7 +161,10 @@ def _refuse_taken(folder: Path) -> None:
 
 
 def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run:
-    """Build everything, take the run folder and leave the configuration in it."""
+    """Build everything, take the run folder and leave the configuration in it.
+
+    A resumed run keeps its own until the checkpoint is restored: with one that does not fit, it would be lost.
+    """
     plain = resolve(tree)
     pl.seed_everything(plain.get("seed", 0), workers=True, verbose=False)
     run = build(plain)
@@ -159,12 +175,13 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run
     # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
     os.environ[RUN_DIR] = str(folder)
     callbacks = import_module("lightvid.tasks.callbacks")
-    run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain))  # type: ignore[attr-defined]
+    on_start = None if new else partial(save, tree, folder)
+    run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain, on_start=on_start))  # type: ignore[attr-defined]
     if run.trainer.is_global_zero:
         lock.take()
         if new:
             _refuse_taken(folder)  # by a run that has ended since
-        save(tree, folder)
+            save(tree, folder)
         print(f"Run folder: {folder}")
     version = import_module("lightvid.tasks.tracking").code_version()
     for logger in run.trainer.loggers:
@@ -197,9 +214,16 @@ def _report(run: Run, folder: Path, *, save: bool = True) -> dict[str, dict[str,
         return rows
     Console().print(_table(rows))
     if save:
-        (folder / RESULTS_FILE).write_text(json.dumps(rows, indent=1) + "\n")
+        _write_results(rows, folder / RESULTS_FILE)
         print(_contents(folder))
     return rows
+
+
+def _write_results(rows: dict[str, dict[str, float]], path: Path) -> None:
+    try:
+        path.write_text(json.dumps(rows, indent=1) + "\n")
+    except OSError as error:  # the run is whole without, and its table is on the screen
+        warnings.warn(f"{path}: cannot be written ({error.strerror})", stacklevel=2)
 
 
 def _table(rows: dict[str, dict[str, float]]) -> Table:

@@ -12,7 +12,8 @@ from torch.distributed import DistError
 
 from lightvid.errors import CheckpointError, ConfigurationError, DataError, LightvidError
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+DENIED = (errno.EACCES, errno.EPERM)  # to read or to write
 
 # What gloo says in a plain RuntimeError.
 LOST_PROCESS = re.compile(
@@ -28,8 +29,8 @@ def in_one_line(folder: Path) -> Iterator[None]:
         folder: of the run, whose last checkpoint is the way on.
 
     Raises:
-        ConfigurationError: a file cannot be written.
-        DataError: a data worker was killed.
+        ConfigurationError: a file cannot be written, or the optimiser has other groups than its checkpoint.
+        DataError: a file cannot be read, or a data worker was killed.
         CheckpointError: the checkpoint's tensors are not those of the network.
         LightvidError: another process of the run has ended.
     """
@@ -38,23 +39,50 @@ def in_one_line(folder: Path) -> Iterator[None]:
     except LightvidError:
         raise
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if (ours := _of_a_file(error, folder)) is None:
             raise
-        what = error.filename or folder
-        raise ConfigurationError(f"{what}: cannot be written ({error.strerror}){_way_on(folder)}") from error
+        raise ours from error
+    except ValueError as error:
+        if "loaded state dict" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{folder}: the checkpoint's optimiser has other groups of parameters; leave out what changes the learning"
+            " rates of some layers"
+        ) from error
     except RuntimeError as error:
-        if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(.*)", str(error)):
-            raise DataError(
-                f"data worker {worker[1]} died{_signal(str(error))}, often for want of memory:"
-                f" a smaller data.workers or data.batch_size needs less{_way_on(folder)}"
-            ) from error
-        if isinstance(error, DistError) or LOST_PROCESS.search(str(error)):
-            raise LightvidError(
-                f"another process of this run has ended, or cannot be reached{_way_on(folder)}"
-            ) from error
-        if "loading state_dict for" in str(error):
-            raise CheckpointError(f"{folder}: {first_difference(str(error))}") from error
-        raise
+        if (ours := _of_a_process(error, folder)) is None:
+            raise
+        raise ours from error
+
+
+def _of_a_file(error: OSError, folder: Path) -> LightvidError | None:
+    number, reason, name = _file_error(error)
+    if number not in (*UNWRITABLE, *DENIED):
+        return None
+    path = Path(name or folder)
+    if number in UNWRITABLE or path.absolute().is_relative_to(folder.absolute()):
+        return ConfigurationError(f"{path}: cannot be written ({reason}){_way_on(folder)}")
+    return DataError(f"{path}: cannot be read ({reason}){_way_on(folder)}")
+
+
+def _file_error(error: OSError) -> tuple[int | None, str, str]:
+    """Number, reason and file; of an error of a data worker, which is raised again with its report alone."""
+    if error.errno is None and (found := re.search(r"\[Errno (\d+)\] ([^\n:]*)(?:: '(.*)')?\s*$", str(error))):
+        return int(found[1]), found[2], found[3] or ""
+    return error.errno, error.strerror or "", "" if error.filename is None else str(error.filename)
+
+
+def _of_a_process(error: RuntimeError, folder: Path) -> LightvidError | None:
+    if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(.*)", str(error)):
+        return DataError(
+            f"data worker {worker[1]} died{_signal(str(error))}, often for want of memory:"
+            f" a smaller data.workers or data.batch_size needs less{_way_on(folder)}"
+        )
+    if isinstance(error, DistError) or LOST_PROCESS.search(str(error)):
+        return LightvidError(f"another process of this run has ended, or cannot be reached{_way_on(folder)}")
+    if "loading state_dict for" in str(error):
+        return CheckpointError(f"{folder}: {first_difference(str(error))}")
+    return None
 
 
 def first_difference(report: str) -> str:

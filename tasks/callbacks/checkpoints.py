@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
+from ..parameter_groups import refuse_changes
 from ..tracking import ID_KEY
 
 
@@ -47,12 +49,35 @@ class LastCheckpoint(Checkpoint):
         if self._is_fresh and trainer.state.fn == TrainerFn.FITTING:
             trainer.save_checkpoint(self.path, weights_only=False)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what epochs, time or an early stop have ended between two saves."""
+        if trainer.global_step != self._saved_step:
+            self._saved_step = trainer.global_step
+            trainer.save_checkpoint(self.path, weights_only=False)
+
 
 class SaveConfiguration(Callback):
-    """Store the configuration in every checkpoint: `load_from_checkpoint` and `lightvid.checkpoints` build from it."""
+    """Store the configuration in every checkpoint: `load_from_checkpoint` and `lightvid.checkpoints` build from it.
 
-    def __init__(self, configuration: dict[str, Any]) -> None:
+    Args:
+        configuration: of the run.
+        on_start: called by the first process when training begins, a checkpoint to resume from having been restored.
+    """
+
+    def __init__(self, configuration: dict[str, Any], *, on_start: Callable[[], None] | None = None) -> None:
         self.configuration = configuration
+        self.on_start = on_start
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse options that a restored optimiser would not follow."""
+        refuse_changes(checkpoint.get("lightvid_config", {}).get("task", {}), self.configuration["task"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The checkpoint fits."""
+        if self.on_start is not None and trainer.is_global_zero:
+            self.on_start()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

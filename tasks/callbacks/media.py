@@ -76,15 +76,13 @@ class Pictures(Callback, ABC):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the picture, finish the video and hand both to W&B."""
         picture, video = self._paths(trainer)
-        is_written = False
         if self._rows:
             with self._only_warning():
                 write_png(picture, picture_strip(self._rows))
                 self._open.close()
-                is_written = True
+                for logger in trainer.loggers:  # who copy the files
+                    _log_media(logger, self.prefix, picture, video, trainer.fit_loop.total_batch_idx)
         self._forget()
-        for logger in trainer.loggers if is_written else ():
-            _log_media(logger, self.prefix, picture, video, trainer.fit_loop.total_batch_idx)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no unfinished video."""
@@ -98,7 +96,8 @@ class Pictures(Callback, ABC):
         try:
             yield
         except OSError as error:
-            warnings.warn(f"{self.folder}: a picture or video cannot be written ({error.strerror})", stacklevel=3)
+            reason = error.strerror or error
+            warnings.warn(f"{self.folder}: a picture or video cannot be written ({reason})", stacklevel=3)
             with suppress(OSError):
                 self._open.__exit__(type(error), error, error.__traceback__)
             self._forget()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightvid import training
 from lightvid.checkpoint_io import AtomicCheckpointIO
 from lightvid.errors import CheckpointError, LightvidError
 from lightvid.training import train
@@ -124,6 +125,7 @@ def test_pictures_and_rows_that_find_no_room_cost_a_warning_and_no_training(tiny
         return call
 
     monkeypatch.setattr(media, "write_png", limited(media.write_png))
+    monkeypatch.setattr(training, "_write_results", limited(training._write_results))
     real_save, calls = RunCSVLogger.save, []
 
     def save(self):
@@ -141,6 +143,7 @@ def test_pictures_and_rows_that_find_no_room_cost_a_warning_and_no_training(tiny
     messages = [str(warning.message) for warning in caught]
     assert any("a picture or video cannot be written (File too large)" in message for message in messages)
     assert any("metrics.csv: cannot be written (File too large), its rows wait" in message for message in messages)
+    assert any("results.json: cannot be written (File too large)" in message for message in messages)
     assert not list(run.rglob("*.mp4"))
     assert not [path for path in run.rglob("*.png") if path.stat().st_size]
     steps = [int(row["step"]) for row in csv.DictReader((run / "metrics.csv").open()) if row["loss/total"]]

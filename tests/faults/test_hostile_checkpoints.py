@@ -8,6 +8,7 @@ import torch
 
 import lightvid.checkpoints
 from lightvid.commands import export, inpaint, segment
+from lightvid.configuration import compose
 from lightvid.errors import CheckpointError
 from lightvid.training import evaluate, train
 from lightvid.video.drawing import write_png
@@ -64,6 +65,7 @@ def test_a_hostile_pickle_is_refused_and_never_run(tiny, tmp_path, way):
 )
 def test_a_checkpoint_of_another_architecture_names_the_first_part_that_differs(tiny, override, difference):
     run = train(tiny("name=one", "trainer.max_steps=2", "callbacks.pictures=null"))
+    written = {name: (run / name).read_bytes() for name in ("config.yaml", "linked.yaml")}
     for command in (
         lambda: train([f"resume={run}", "trainer.max_steps=4", override]),
         lambda: evaluate([f"run={run}", override]),
@@ -71,3 +73,7 @@ def test_a_checkpoint_of_another_architecture_names_the_first_part_that_differs(
         with pytest.raises(CheckpointError, match=f"of another architecture \\({difference}") as caught:
             command()
         assert "\n" not in str(caught.value)
+    assert {name: (run / name).read_bytes() for name in written} == written
+    train([f"resume={run}", "trainer.max_steps=3"])  # a refused resume has left the run as it was
+    assert compose([], saved=run / "config.yaml")["trainer"]["max_steps"] == 3
+    evaluate([f"run={run}"])

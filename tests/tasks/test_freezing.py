@@ -7,7 +7,8 @@ from torch import nn
 
 from lightvid.building import build
 from lightvid.configuration import compose
-from lightvid.tasks.parameter_groups import FineTuning, hold_statistics
+from lightvid.errors import ConfigurationError
+from lightvid.tasks.parameter_groups import FineTuning, hold_statistics, refuse_changes
 from lightvid.training import train
 
 QUIET = (
@@ -91,6 +92,38 @@ def test_a_resumed_run_releases_at_the_same_step(tiny):
     assert all(torch.equal(one["state_dict"][name], value) for name, value in other["state_dict"].items())
     steps = {int(state["step"]) for state in other["optimizer_states"][0]["state"].values()}
     assert steps == {1, 4}  # those of the backbone and of the head
+
+
+@pytest.fixture
+def frozen_run(tiny):
+    return train(tiny("task.freeze_backbone_steps=3", "trainer.max_steps=2", "callbacks.pictures=null"))
+
+
+@pytest.mark.parametrize("change", ["freeze_backbone_steps=1", "unfreeze_block_steps=1", "pretrained_stem=False"])
+def test_a_resumed_run_keeps_its_layers(frozen_run, change):
+    """Some changes alter the groups of the optimiser; others it would not follow."""
+    option, _, value = change.partition("=")
+    before = {"freeze_backbone_steps": 3, "unfreeze_block_steps": 0, "pretrained_stem": True}[option]
+    message = f"task.{option}={value} was {before} when this run began.*init_from"
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        train([f"resume={frozen_run}", "trainer.max_steps=4", f"task.{change}"])
+    assert "\n" not in str(caught.value)
+    train([f"resume={frozen_run}", "trainer.max_steps=3"])
+
+
+def test_a_joint_configuration_is_compared_part_by_part_and_older_ones_by_their_defaults(tiny_joint):
+    now = compose(tiny_joint("task.segmentation.layer_decay=0.5"))["task"]
+    refuse_changes(now, now)
+    with pytest.raises(ConfigurationError, match=r"task\.\w+\.layer_decay=0.5 was 1.0"):
+        refuse_changes({}, now)
+    refuse_changes({}, compose(tiny_joint())["task"])
+
+
+def test_other_groups_of_an_optimiser_are_refused_in_one_line(tiny_vis):
+    run = train(tiny_vis("trainer.max_steps=2", "trainer.limit_val_batches=0"))
+    with pytest.raises(ConfigurationError, match="other groups of parameters") as caught:
+        train([f"resume={run}", "trainer.max_steps=3", "task.learning_rate_factors={mask_head: 0.5, decoder: 0.2}"])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])

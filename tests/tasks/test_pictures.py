@@ -1,5 +1,6 @@
 """What the pictures and videos of a validation show, and how little of it is in memory."""
 
+import errno
 from types import SimpleNamespace
 
 import cv2
@@ -114,3 +115,17 @@ def test_restored_clips_stand_beside_the_masked_ones_and_the_truth(tmp_path):
     ]
     assert levels == [pytest.approx(level, abs=6) for level in (191, 128, 0, 0, 191, 191)]
     assert cv2.imread(str(tmp_path / "pictures/final.png")).shape[0] == 2 + 6 * (16 + 2)
+
+
+def test_a_logger_that_finds_no_room_for_its_copy_costs_a_warning(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lightvid.tasks.callbacks.media._log_media", full)
+    callback = SaveOverlays(str(tmp_path), clips=1)
+    for step in (1, 2):
+        given = SimpleNamespace(**vars(trainer(step)), fit_loop=SimpleNamespace(total_batch_idx=step))
+        given.loggers = [None]
+        with pytest.warns(UserWarning, match=r"a picture or video cannot be written \(No space left on device\)"):
+            show(callback, given, video_batch(2, 16, 24))
+    assert len(list(tmp_path.rglob("*.mp4"))) == len(list(tmp_path.rglob("*.png"))) == 2

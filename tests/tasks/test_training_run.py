@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import lightvid.checkpoints
-from lightvid.errors import CheckpointError, ConfigurationError
+from lightvid.errors import CheckpointError, ConfigurationError, DataError
 from lightvid.tasks import Inpainting
 from lightvid.training import evaluate, train
 
@@ -198,3 +198,27 @@ def test_a_broken_frame_ends_the_run_in_one_line_or_is_skipped_and_counted(tiny,
     assert "train-03" in last
     with pytest.warns(UserWarning, match=r"epoch 0, .*skipped 1 clips .*train-03"):
         train(tiny("name=skip", "data.on_error=skip", *davis))
+
+
+def test_a_run_after_one_that_failed_has_its_own_wandb_run(tiny, monkeypatch):
+    def fail(self, batch, index):
+        raise DataError("broken")
+
+    offline = ("loggers.wandb.mode=offline", "callbacks.pictures=null", "trainer.max_steps=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Inpainting, "training_step", fail)
+        with pytest.raises(DataError, match="broken"):
+            train(tiny("name=failed", *offline))
+    run = train(tiny("name=after", *offline))
+    assert len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 1
+
+
+def test_a_run_that_epochs_end_between_two_saves_loses_no_step(tiny):
+    epochs = ["trainer.max_steps=-1", "trainer.limit_train_batches=3", "callbacks.pictures=null"]
+    rest = ["trainer.val_check_interval=3", "callbacks.last.every_n_train_steps=500", "task.schedule=null"]
+    whole = train(tiny("name=whole", *epochs, *rest, "trainer.max_epochs=2"))
+    part = train(tiny("name=part", *epochs, *rest, "trainer.max_epochs=1"))
+    assert torch.load(part / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    train([f"resume={part}", "trainer.max_epochs=2"])
+    assert torch.load(part / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+    assert_same(weights(part), weights(whole))
