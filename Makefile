@@ -91,4 +91,5 @@ bench: $(VENV)/ready ## memory, FLOP and speed tables; ARGS=--quick for a part, 
 	$(BIN)/python benchmarks/segmentation_memory.py
 	$(BIN)/python benchmarks/inpainting_inference.py $(ARGS) $(if $(DATA_ROOT),--root "$(DATA_ROOT)")
 	$(if $(DATA_ROOT),$(BIN)/python benchmarks/propagation.py --root "$(DATA_ROOT)")
+	$(BIN)/python benchmarks/ddp.py
 	$(BIN)/python benchmarks/loading.py $(if $(DATA_ROOT),--root "$(DATA_ROOT)")

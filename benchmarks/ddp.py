@@ -1,4 +1,4 @@
-"""Two processes on this machine (gloo): which strategy a GAN takes, and weak scaling from one process to two.
+"""Two processes on one machine (gloo): which strategy a GAN takes, and weak scaling from one process to two.
 
     python benchmarks/ddp.py [--steps 12] [--rounds 3] [--paper]
 

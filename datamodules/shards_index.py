@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import webdataset
-
 from lightvid.errors import DataError
 
 from .layout import Split
+from .shards_files import REMOTE, open_file
 
 INDEX_FILE = "index.json"
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "validation")
-REMOTE = ("http://", "https://", "gs://")
 FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
@@ -34,7 +32,7 @@ class Shard:
     """A tar and the videos in it, in their order.
 
     Attributes:
-        url: a path, or an address that `webdataset` can open.
+        url: a path or an address, see `open_file`.
     """
 
     url: str
@@ -48,11 +46,11 @@ def read_index(root: str) -> dict[Split, list[Shard]]:
         root: a folder, or the address of one: `https://...`, `http://...` or `gs://...`.
 
     Raises:
-        DataError: there is no index, or it is damaged, or names files outside of its folder.
+        DataError: there is no index, or it is damaged, cannot be fetched, or names files outside of its folder.
     """
     place = _join(root, INDEX_FILE)
     try:
-        with webdataset.gopen(place) as stream:
+        with open_file(place) as stream:
             content = json.loads(stream.read())
     except OSError:
         raise DataError(

@@ -63,17 +63,18 @@ class ShardLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch of the last batch delivered, how many have been, and what their order depends on."""
-        return {"epoch": self._epoch, "delivered": self._delivered, **self._shared_out()}
+        """The epoch of the last batch delivered, how many of its batches have been, and what their order depends on."""
+        place = {"epoch": self._epoch, "delivered": self._delivered, "batches": len(self)}
+        return {**place, **self._shared_out()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to where `state_dict` was taken.
 
         Raises:
-            ConfigurationError: in the middle of an epoch, with other processes, workers or batches than before.
+            ConfigurationError: in the middle of an epoch whose order depended on other numbers, or on other shards.
         """
         self._epoch, self._delivered = state["epoch"], state["delivered"]
-        if self._delivered >= len(self):
+        if self._delivered >= state["batches"]:
             self._epoch, self._delivered = self._epoch + 1, 0
         changed = {name: (state[name], now) for name, now in self._shared_out().items() if state[name] != now}
         if changed and self._delivered:
@@ -85,8 +86,19 @@ class ShardLoader:
         self.sampler.set_epoch(self._epoch)
 
     def _shared_out(self) -> dict[str, int]:
-        processes, batch_size = self.clips.process.processes, self.clips.order.batch_size
-        return {"processes": processes, "workers": max(self.workers, 1), "batch_size": batch_size}
+        """All that the order of an epoch and its parts follow from."""
+        order = self.clips.order
+        assert isinstance(order, TrainingOrder)
+        return {
+            "processes": self.clips.process.processes,
+            "workers": max(self.workers, 1),
+            "batch_size": order.batch_size,
+            "clips_per_video": order.clips_per_video,
+            "shuffle_buffer": order.buffer,
+            "seed": order.seed,
+            "shards": len(order.shard_sizes),
+            "videos": sum(order.shard_sizes),
+        }
 
 
 class ShardValidationLoader:

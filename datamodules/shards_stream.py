@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import webdataset
 from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from lightvid.errors import DataError
 from lightvid.video.reading import ImageSequence
 
 from .clips import AnnotatedVideo, InpaintingClips
+from .shards_files import open_file
 from .shards_index import Shard, ShardVideo
 from .shards_order import Clip, TrainingOrder, ValidationOrder, Worker
 
@@ -107,6 +108,22 @@ def members(kind: str, names: Sequence[str]) -> list[str]:
 
 
 def _read_shard(shard: Shard, wanted: Sequence[ShardVideo]) -> Iterator[AnnotatedVideo]:
+    readable = _readable(shard, wanted)
+    error = None
+    for video in wanted:
+        annotated = None
+        if error is None:
+            try:
+                annotated = next(readable)
+            except DataError as reason:
+                error = str(reason)
+            except READING_ERRORS as reason:
+                error = f"{shard.url}: cannot read video {video.name} ({_in_words(reason)}); write the shards again"
+        yield annotated if annotated is not None else _missing(shard, video, str(error))
+
+
+def _readable(shard: Shard, wanted: Sequence[ShardVideo]) -> Iterator[AnnotatedVideo]:
+    """The videos up to the first that is not there or not whole, for which it raises."""
     keys = {video.key for video in wanted}
     last = wanted[-1].key
 
@@ -114,22 +131,16 @@ def _read_shard(shard: Shard, wanted: Sequence[ShardVideo]) -> Iterator[Annotate
         key = name.partition(".")[0]
         return key in keys or key > last  # what follows ends the last video without reading on to the end
 
-    source = webdataset.SimpleShardList([shard.url])
-    samples = iter(webdataset.DataPipeline(source, webdataset.tarfile_to_samples(select_files=is_wanted)))
-    error = None
-    for video in wanted:
-        annotated = None
-        if error is None:
-            try:
-                annotated = _video(shard, video, next(samples))
-            except StopIteration:
-                error = f"{shard.url}: ends before video {video.name}"
-            except READING_ERRORS as reason:
-                error = f"{shard.url}: cannot read video {video.name} ({_in_words(reason)})"
-        yield annotated if annotated is not None else _missing(shard, video, f"{error}; write the shards again")
+    with open_file(shard.url) as stream:
+        files = tar_file_expander([{"url": shard.url, "stream": stream}], select_files=is_wanted)
+        samples = group_by_keys(files)
+        for video in wanted:
+            yield _video(shard, video, next(samples, None))
 
 
-def _video(shard: Shard, video: ShardVideo, sample: Mapping[str, Any]) -> AnnotatedVideo:
+def _video(shard: Shard, video: ShardVideo, sample: Mapping[str, Any] | None) -> AnnotatedVideo:
+    if sample is None:
+        raise EOFError("the shard ends before it")
     if sample["__key__"] != video.key:
         raise ValueError(f"video {sample['__key__']} is in its place")
     description = json.loads(sample[DESCRIPTION])
@@ -152,4 +163,5 @@ def _in_words(error: Exception) -> str:
         return f"{error.args[0]} is missing"
     if isinstance(error, OSError) and not isinstance(error, tarfile.TarError) and error.strerror:
         return error.strerror
-    return str(error.args[0]) if error.args else type(error).__name__
+    # webdataset adds the stream's address in memory
+    return str(error.args[0]).partition(" @ ")[0] if error.args else type(error).__name__

@@ -18,7 +18,7 @@ from .arguments import Parser
 from .davis import DAVIS
 from .inpainting import InpaintingDataModule
 from .layout import Split, VideoPaths
-from .shards_index import SPLITS, Shard, ShardVideo, write_index
+from .shards_index import INDEX_FILE, SPLITS, Shard, ShardVideo, write_index
 from .shards_stream import DESCRIPTION, members
 from .video_folder import VideoFolder
 from .youtube_vos import YouTubeVOS
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
 
 
 def write_shards(data: InpaintingDataModule, folder: Path, *, shard_bytes: int) -> dict[Split, list[Shard]]:
-    """Write the videos of both splits with their annotations, files as they are, and last the index.
+    """Write the videos of both splits with their annotations, files as they are, and last the index; or nothing.
 
     Args:
         data: knows where the videos are.
@@ -61,8 +61,13 @@ def write_shards(data: InpaintingDataModule, folder: Path, *, shard_bytes: int) 
     Raises:
         DataError: a video is missing or is not made of images.
     """
-    written = {split: list(_write_split(data, split, folder, shard_bytes)) for split in SPLITS}
-    write_index(folder, written)
+    try:
+        written = {split: list(_write_split(data, split, folder, shard_bytes)) for split in SPLITS}
+        write_index(folder, written)
+    except BaseException:  # an interrupt, too: another attempt needs the folder empty
+        for file in (folder / INDEX_FILE, *(tar for split in SPLITS for tar in folder.glob(f"{split}-*.tar"))):
+            file.unlink(missing_ok=True)
+        raise
     return written
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,20 +105,32 @@ def export(
     return program, Description(list(part.inputs), list(part.outputs), shape, free, _operators(program))
 
 
-def save(program: ExportedProgram, description: Description, path: Path) -> None:
-    """Write a program and its description; the file is either whole or not there.
+def save(program: ExportedProgram, description: Description, path: Path, *, network: nn.Module) -> float:
+    """Write a program and its description, read them back, and keep them if they answer as the network does.
+
+    Until then the file, or an earlier one of its name, is as it was.
+
+    Returns:
+        The largest difference, see `difference`.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: the file cannot be written, or what was read back fails or differs by over `TOLERANCE`.
     """
     partial = path.with_name(f".partial-{path.name}")  # the name must end in .pt2
+    extra = {DESCRIPTION_FILE: json.dumps(asdict(description), indent=1)}
     try:
-        torch.export.save(program, partial, extra_files={DESCRIPTION_FILE: json.dumps(asdict(description), indent=1)})
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # the archive's writer has no other error for a full disk
+        with _written(path):
+            torch.export.save(program, partial, extra_files=extra)
+        largest = difference(network, *load(partial))
+        if largest > TOLERANCE:
+            raise ConfigurationError(
+                f"{path}: not kept, its answers differ from the network's by {largest:.2g}, more than {TOLERANCE:g}"
+            )
+        with _written(path):
+            os.replace(partial, path)
+    finally:
         partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or _first_line(error)
-        raise ConfigurationError(f"{path}: cannot be written ({reason})") from None
+    return largest
 
 
 def load(path: Path) -> tuple[ExportedProgram, Description]:
@@ -128,6 +143,8 @@ def load(path: Path) -> tuple[ExportedProgram, Description]:
 def difference(network: nn.Module, program: ExportedProgram, description: Description) -> float:
     """The largest difference of any output to the network's, for random frames, also of other free sides.
 
+    It is infinite where an answer of either is not finite.
+
     Raises:
         ConfigurationError: the program does not take a side that it should leave free.
     """
@@ -136,7 +153,7 @@ def difference(network: nn.Module, program: ExportedProgram, description: Descri
     sides = {(batch, length), (3 if "batch" in description.free else batch, length)}
     if "frames" in description.free:
         sides |= {(1 if "batch" in description.free else batch, length + 3)}
-    largest = 0.0
+    differences = []
     with torch.no_grad():
         for side in sorted(sides):
             inputs = random_inputs(part, side, (height, width))
@@ -148,8 +165,9 @@ def difference(network: nn.Module, program: ExportedProgram, description: Descri
                     f" ({_first_line(error)})"
                 ) from error
             for answer, expected in zip(answers, part(*inputs), strict=True):
-                largest = max(largest, float((answer - expected).abs().max()))
-    return largest
+                differences.append((answer - expected).abs().max())
+    largest = float(torch.stack(differences).max())
+    return largest if math.isfinite(largest) else math.inf
 
 
 def random_inputs(part: nn.Module, sides: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -160,6 +178,15 @@ def random_inputs(part: nn.Module, sides: tuple[int, int], size: tuple[int, int]
         return (frames,)
     masks = (torch.rand(*sides, 1, *size, generator=generator) < 0.25).float()
     return frames.clamp(-1, 1) * (1 - masks), masks
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the archive's writer has no other error for a full disk
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise ConfigurationError(f"{path}: cannot be written ({reason})") from None
 
 
 def _with_tensors(network: nn.Module) -> RestoredFrames | InstanceTensors:

@@ -119,11 +119,53 @@ def test_flow_guided_networks_keep_their_clips_and_say_so(checkpoint, tmp_path, 
     assert "kept as they are, for this network's program depends on them: batch, frames" in printed
 
 
-def test_a_program_that_answers_differently_is_not_kept(checkpoint, tmp_path, monkeypatch):
+def test_a_program_that_answers_differently_is_not_kept_and_an_earlier_one_is(checkpoint, tmp_path, monkeypatch):
+    out = tmp_path / "network.pt2"
+    out.write_bytes(b"earlier")
     monkeypatch.setattr(exporting, "difference", lambda *arguments: 2e-4)
     with pytest.raises(ConfigurationError, match=r"not kept, its answers differ from the network's by 0\.0002"):
-        run([str(checkpoint()), "-o", str(tmp_path / "network.pt2")])
+        run([str(checkpoint()), "-o", str(out)])
+    assert list(tmp_path.glob("*.pt2")) == [out]
+    assert out.read_bytes() == b"earlier"
+
+
+def test_a_program_that_fails_its_check_is_not_kept_and_an_earlier_one_is(checkpoint, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ConfigurationError("the exported program fails for 3 clips")
+
+    out = tmp_path / "network.pt2"
+    out.write_bytes(b"earlier")
+    monkeypatch.setattr(exporting, "difference", fails)
+    with pytest.raises(ConfigurationError, match="fails for 3 clips"):
+        run([str(checkpoint()), "-o", str(out)])
+    assert list(tmp_path.glob("*.pt2")) == [out]
+    assert out.read_bytes() == b"earlier"
+
+
+def test_answers_that_are_not_numbers_are_not_kept(checkpoint, tmp_path):
+    folder = checkpoint()
+    file = folder / "checkpoints/best.ckpt"
+    content = torch.load(file, weights_only=True)
+    for value in content["state_dict"].values():
+        value.fill_(float("nan"))
+    torch.save(content, file)
+    with pytest.raises(ConfigurationError, match="not kept, its answers differ from the network's by inf"):
+        run([str(folder), "-o", str(tmp_path / "network.pt2")])
     assert list(tmp_path.glob("*.pt2")) == []
+
+
+def test_a_run_of_another_task_is_refused(checkpoint, tmp_path):
+    folder = checkpoint()
+    with pytest.raises(ConfigurationError, match="a run with task=inpaint: leave out --task vis"):
+        run([str(folder), "--task", "vis", "-o", str(tmp_path / "a.pt2")])
+    file = folder / "checkpoints/best.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["lightvid_config"]["choice"]["task"] = "denoising"
+    torch.save(content, file)
+    for task in ([], ["--task", "inpaint"]):
+        with pytest.raises(CheckpointError, match="task=denoising; export knows task=inpaint, vis and joint") as caught:
+            run([str(folder), *task, "-o", str(tmp_path / "a.pt2")])
+        assert "\n" not in str(caught.value)
 
 
 def test_mistakes_are_one_line(checkpoint, tmp_path):

@@ -152,6 +152,35 @@ def test_a_resumed_epoch_goes_on_exactly(root, monkeypatch, workers):
         other.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shuffle_buffer": 9}, r"shuffle_buffer=9 \(was 3\)"),
+        ({"seed": 5}, r"seed=5 \(was 0\)"),
+        ({"clips_per_video": 1}, r"clips_per_video=1 \(was 3\)"),
+        ({"frames": 4, "on_error": "skip"}, r"videos=5 \(was 6\)"),
+    ],
+)
+def test_an_epoch_does_not_go_on_in_another_order(root, monkeypatch, change, message):
+    options = {"clips_per_video": 3, "shuffle_buffer": 3}
+    replace(root, " 8\n", " 3\n")  # a video that is too short for clips of four
+    _, stopped = read(root, monkeypatch, **options)
+    for _ in zip(range(7), stopped):  # noqa: B905
+        pass
+    _, other = read(root, monkeypatch, **{**options, **change})
+    with pytest.raises(ConfigurationError, match=f"{message}: set it back to resume") as caught:
+        other.load_state_dict(stopped.state_dict())
+    assert "\n" not in str(caught.value)
+
+
+def test_after_a_whole_epoch_another_order_may_follow(root, monkeypatch):
+    _, whole = read(root, monkeypatch, clips_per_video=1)
+    assert len(list(whole)) == 6
+    _, other = read(root, monkeypatch, clips_per_video=3, seed=5)
+    other.load_state_dict(whole.state_dict())
+    assert other.sampler.epoch == 1 and len(list(other)) == 18
+
+
 def test_a_run_on_shards_resumes_to_the_same_weights(tiny, sample_root, tmp_path):
     folder = tmp_path / "shards"
     run(["--data", "davis", "--root", f"{sample_root}/davis", "-o", str(folder), "--shard-size", "2"])
@@ -164,17 +193,66 @@ def test_a_run_on_shards_resumes_to_the_same_weights(tiny, sample_root, tmp_path
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_shards_stream_from_an_address(root, monkeypatch):
+@pytest.fixture
+def address(root, monkeypatch):
+    """Serves the shards."""
     if shutil.which("curl") is None:
         pytest.skip("addresses are opened by curl")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        _, remote = read(f"http://127.0.0.1:{server.server_port}", monkeypatch)
-        _, local = read(root, monkeypatch)
-        assert [b.frames.sum() for b in remote] == [b.frames.sum() for b in local]
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_shards_stream_from_an_address(root, address, monkeypatch):
+    _, remote = read(address, monkeypatch)
+    _, local = read(root, monkeypatch)
+    assert [b.frames.sum() for b in remote] == [b.frames.sum() for b in local]
+
+
+def test_what_cannot_be_fetched_is_not_called_damaged(root, address, monkeypatch):
+    _, loader = read(address, monkeypatch)
+    (root / "train-000001.tar").unlink()
+    with pytest.raises(DataError, match=r"train-000001\.tar: cannot be fetched \(curl .* 22: the server") as caught:
+        list(loader)
+    assert "write the shards again" not in str(caught.value)
+    (root / "index.json").unlink()
+    with pytest.raises(DataError, match=r"index\.json: cannot be fetched \(curl .* 22: the server"):
+        read(address, monkeypatch)
+    with pytest.raises(DataError, match=r"index\.json: cannot be fetched \(curl ends with status 7: no connection\)"):
+        read("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setenv("PATH", str(root))
+    with pytest.raises(DataError, match=r"cannot be fetched \(curl: No such file or directory\)"):
+        read(address, monkeypatch)
+
+
+def test_a_transfer_that_breaks_off_is_told_from_a_damaged_shard(root, address, monkeypatch):
+    tar = root / "train-000000.tar"
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"train-000000\.tar: cannot read video t\d \(.*\); write the shards again"):
+        list(read(address, monkeypatch)[1])
+    tar.write_bytes(whole)
+
+    def half(handler, source, target):
+        target.write(source.read()[: tar.stat().st_size // 2] if source.name.endswith(".tar") else source.read())
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "copyfile", half)
+    with pytest.raises(DataError, match=r"\.tar: cannot be fetched \(curl ends with status 18: the transfer broke off"):
+        list(read(address, monkeypatch)[1])
+
+
+def test_a_root_is_never_run_as_a_command(root, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no such index of shards"):
+        read(f"pipe:touch {tmp_path}/made; cat {root}", monkeypatch)
+    with pytest.raises(DataError, match="no such index of shards"):
+        read("pipe:touch made; cat", monkeypatch)
+    (tmp_path / "pipe:touch made; cat").symlink_to(root)
+    assert len(list(read("pipe:touch made; cat", monkeypatch)[1])) == 6
+    assert not list(tmp_path.rglob("made*"))
 
 
 def test_members_are_the_files_as_they_are(root, davis_root):
@@ -242,3 +320,17 @@ def test_the_command_refuses_what_it_cannot_write(davis_root, root, tmp_path):
         run([*common, str(tmp_path / "new"), "--shard-size", "-1"])
     with pytest.raises(DataError, match="no such folder"):
         run(["--data", "davis", "--root", str(tmp_path / "nothing"), "-o", str(tmp_path / "new")])
+
+
+def test_after_a_video_that_cannot_be_written_the_same_command_may_follow(davis_root, tmp_path):
+    dataset, target = tmp_path / "dataset", tmp_path / "shards"
+    shutil.copytree(davis_root, dataset)
+    frames = dataset / "JPEGImages/480p/v1"
+    frames.rename(tmp_path / "away")
+    command = ["--data", "davis", "--root", str(dataset), "-o", str(target), "--shard-size", "0.001"]
+    with pytest.raises(DataError, match="v1"):
+        run(command)
+    assert list(target.iterdir()) == []
+    (tmp_path / "away").rename(frames)
+    run(command)
+    assert (target / "index.json").is_file()

@@ -1,5 +1,6 @@
 """Data that is missing, protected or linked in a circle, and a process that reads and dies."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from lightvid.datamodules.dataset import ClipDataset
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 from lightvid.training import train
+from lightvid.training_errors import in_one_line
 
 
 def test_a_data_worker_that_is_killed_is_named_and_the_run_resumes(tiny, tmp_path, monkeypatch):
@@ -50,9 +52,16 @@ def test_a_dataset_is_read_through_a_link_from_a_place_that_cannot_be_written(ti
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.parametrize("data", ["davis", "youtube_vos", "videos", "sample"])
-@pytest.mark.parametrize("kind", ["empty", "file", "loop", "dangling"])
-def test_a_folder_without_a_dataset_is_named(tiny, tmp_path, data, kind):
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (data, kind)
+        for data in ("davis", "youtube_vos", "videos", "shards", "sample", "youtube_vis")
+        for kind in ("empty", "file", "loop", "dangling")
+        if (data, kind) != ("sample", "empty")  # the sample data is written there
+    ],
+)
+def test_a_folder_without_a_dataset_is_named(tiny, tiny_vis, tmp_path, data, kind):
     root = tmp_path / "data"
     if kind == "empty":
         root.mkdir()
@@ -60,10 +69,9 @@ def test_a_folder_without_a_dataset_is_named(tiny, tmp_path, data, kind):
         root.write_text("no folder")
     else:
         root.symlink_to(root if kind == "loop" else tmp_path / "nowhere")
-    if (data, kind) == ("sample", "empty"):
-        return  # the sample data is written there
+    arguments = tiny_vis if data == "youtube_vis" else tiny
     with pytest.raises(DataError, match=str(root)) as caught:
-        train(tiny(f"data={data}", f"data.root={root}"))
+        train(arguments(f"data={data}", f"data.root={root}"))
     assert "\n" not in str(caught.value)
 
 
@@ -74,3 +82,30 @@ def test_a_link_in_a_circle_inside_a_dataset_ends_in_one_line(tiny, tmp_path):
     with pytest.raises(DataError, match="videos") as caught:
         train(tiny("data=videos", f"data.root={root}"))
     assert "\n" not in str(caught.value)
+
+
+class Protected(torch.utils.data.Dataset):
+    """Its one file is not ours to read."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise PermissionError(errno.EACCES, "Permission denied", self.file)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_protected_file_cannot_be_read_and_one_of_the_run_cannot_be_written(tmp_path, workers):
+    run = tmp_path / "run"
+    cases = {
+        tmp_path / "data/0.png": (DataError, "0.png: cannot be read"),
+        run / "metrics.csv": (ConfigurationError, "metrics.csv: cannot be written"),
+    }
+    for file, (kind, message) in cases.items():
+        loader = torch.utils.data.DataLoader(Protected(file), num_workers=workers)
+        with pytest.raises(kind, match=rf"{message} \(Permission denied\)") as caught, in_one_line(run):
+            next(iter(loader))
+        assert "\n" not in str(caught.value)

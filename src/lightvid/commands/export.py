@@ -39,14 +39,7 @@ def run(arguments: list[str]) -> None:
     network, clip = _network(options)
     frame_size, frames = options.size or clip[:2], options.frames or clip[2]
     program, description = exporting.export(network, size=frame_size, frames=frames, dynamic=options.dynamic)
-    exporting.save(program, description, options.out)
-    largest = exporting.difference(network, *exporting.load(options.out))
-    if not largest <= exporting.TOLERANCE:
-        options.out.unlink()
-        raise ConfigurationError(
-            f"{options.out}: not kept, its answers differ from the network's by {largest:.2g},"
-            f" more than {exporting.TOLERANCE:g}"
-        )
+    largest = exporting.save(program, description, options.out, network=network)
     print(_report(options.out, description, largest, dynamic=options.dynamic))
 
 
@@ -98,6 +91,10 @@ def _network_of_run(file: Path, task: str | None) -> tuple[nn.Module, tuple[int,
     if clip is None:
         raise CheckpointError(f"{file}: no checkpoint of a run; published ones are given by --published NAME=FILE")
     trained = content["lightvid_config"]["choice"]["task"]
+    if trained not in (*PUBLISHED_SIZE, "joint"):
+        raise CheckpointError(f"{file}: of a run with task={trained}; export knows task=inpaint, vis and joint")
+    if task not in (None, trained) and trained != "joint":
+        raise ConfigurationError(f"{file}: of a run with task={trained}: leave out --task {task}")
     if task is None and trained == "joint":
         raise ConfigurationError(f"{file}: of a run with two networks: add --task inpaint or --task vis")
     network = load(task or trained, file)
