@@ -54,10 +54,6 @@ class SteppedTask(pl.LightningModule):
         """What each optimiser is for, in their order: names of the logged gradient norms."""
         return ["network"]
 
-    def compile_networks(self) -> None:
-        """Let `torch.compile` compile what is trained, in place: names in checkpoints stay as they are."""
-        raise NotImplementedError
-
     def on_fit_start(self) -> None:
         """Prepare for float16."""
         share_scale(self.trainer)
@@ -217,7 +213,7 @@ class Task(SteppedTask):
         return self.network if self.network_ema is None else self.network_ema.module
 
     def compile_networks(self) -> None:
-        """The network; not its average, which sees whole videos of any size."""
+        """Let `torch.compile` compile the network in place; not its average, which sees whole videos of any size."""
         self.network.compile()
 
     def average_network(self) -> None:

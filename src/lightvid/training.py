@@ -171,7 +171,9 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run
     if (compiled := plain.get("compile", False)) not in (True, False):
         raise ConfigurationError(f"compile is true or false, got '{compiled}'")
     if compiled:
-        run.task.compile_networks()  # type: ignore[operator]
+        if not callable(compile_networks := getattr(run.task, "compile_networks", None)):
+            raise ConfigurationError(f"compile=true: {type(run.task).__name__} has no compile_networks(), as Task has")
+        compile_networks()  # in place: names in checkpoints stay as they are
     # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
     os.environ[RUN_DIR] = str(folder)
     callbacks = import_module("lightvid.tasks.callbacks")

@@ -6,7 +6,10 @@ import torch
 from lightvid.building import build
 from lightvid.cli import _as_pairs
 from lightvid.configuration import compose
+from lightvid.errors import ConfigurationError
 from lightvid.training import train
+
+OF_NETWORKS = ("task.network", "task.discriminator")
 
 
 @pytest.fixture
@@ -51,3 +54,9 @@ def test_a_joint_task_compiles_three_networks(tiny_joint, backend):
 
 def test_the_flag_is_the_option():
     assert _as_pairs(["task=vis", "--compile"]) == ["task=vis", "compile=true"]
+
+
+def test_a_task_that_does_not_say_what_to_compile_is_refused_in_one_line(tiny):
+    foreign = "task.class_path=pytorch_lightning.demos.boring_classes.BoringModel"
+    with pytest.raises(ConfigurationError, match=r"compile=true: BoringModel has no compile_networks\(\)"):
+        train([argument for argument in tiny(foreign, "compile=true") if not argument.startswith(OF_NETWORKS)])
