@@ -35,6 +35,12 @@ def test_a_file_that_is_no_video(refused, tmp_path):
     assert "text.mp4: not a video" in refused(tmp_path / "text.mp4", *BOX)
 
 
+def test_a_picture_that_is_cut_off_under_the_name_of_a_video(refused, tmp_path):
+    content = cv2.imencode(".png", texture(1)[0])[1].tobytes()
+    (tmp_path / "picture.mp4").write_bytes(content[: len(content) // 2])
+    assert "picture.mp4: corrupt frame 0" in refused(tmp_path / "picture.mp4", *BOX)
+
+
 def test_a_file_without_a_picture_track(refused, tmp_path):
     with av.open(str(tmp_path / "song.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=48000)

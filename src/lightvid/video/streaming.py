@@ -115,7 +115,10 @@ class _Decoder:
         if go_on and (number == self.position or self._advance(number)):
             return self._last
         for entry in self._index.entries(number):
-            self._container.seek(self._index.times[entry], stream=self._stream, backward=True)
+            try:
+                self._container.seek(self._index.times[entry], stream=self._stream, backward=True)
+            except av.FFmpegError:  # pictures under a video's name have no times to go to
+                continue
             self._frames, self.position = self._container.decode(self._stream), -1
             if self._advance(number):
                 return self._last
