@@ -75,7 +75,7 @@ def _file_error(error: OSError) -> tuple[int | None, str, str]:
 def _of_a_process(error: RuntimeError, folder: Path) -> LightvidError | None:
     if worker := re.search(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(.*)", str(error)):
         return DataError(
-            f"data worker {worker[1]} died{_signal(str(error))}, often for want of memory:"
+            f"data worker {worker[1]} died{_signal(error)}, often for want of memory:"
             f" a smaller data.workers or data.batch_size needs less{_way_on(folder)}"
         )
     if isinstance(error, DistError) or LOST_PROCESS.search(str(error)):
@@ -98,9 +98,11 @@ def first_difference(report: str) -> str:
     return f"the checkpoint is of another architecture ({difference}); leave out what changes the network"
 
 
-def _signal(report: str) -> str:
-    found = re.search(r"killed by signal: ([\w ]+)|exited unexpectedly", report)
-    return f" ({found[0].rstrip('. ')})" if found else ""
+def _signal(error: BaseException) -> str:
+    """How the worker ended; PyTorch hides the signal behind "exited unexpectedly" if it comes while a batch is read."""
+    reports = f"{error.__cause__}\n{error}"
+    found = re.search(r"killed by signal: [\w ]+", reports) or re.search(r"exited unexpectedly", reports)
+    return f" ({found[0].rstrip()})" if found else ""
 
 
 def _way_on(folder: Path) -> str:

@@ -26,13 +26,23 @@ def test_a_data_worker_that_is_killed_is_named_and_the_run_resumes(tiny, tmp_pat
     steps = ["trainer.max_steps=8", "trainer.val_check_interval=8", "callbacks.pictures=null"]
     with monkeypatch.context() as patch:
         patch.setattr(ClipDataset, "__getitem__", dies_at_the_sixth_batch)
-        with pytest.raises(DataError, match=r"data worker \d+ died \(killed by signal: Killed\)") as caught:
+        # "exited unexpectedly" if the pipe with its last batch breaks before the signal is known
+        ends = r"data worker \d+ died \((killed by signal: Killed|exited unexpectedly)\)"
+        with pytest.raises(DataError, match=ends) as caught:
             train(tiny("name=orphan", *steps, "data.workers=1"))
     run = tmp_path / "runs/inpaint/orphan"
     assert "\n" not in str(caught.value)
     assert f"resume={run} goes on from the last checkpoint" in str(caught.value)
     train([f"resume={run}"])
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
+
+
+def test_the_signal_that_killed_a_data_worker_is_named_also_while_a_batch_is_read(tmp_path):
+    with pytest.raises(DataError, match=r"data worker 7 died \(killed by signal: Killed\)"), in_one_line(tmp_path):
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        except RuntimeError as error:
+            raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from error
 
 
 def test_a_dataset_is_read_through_a_link_from_a_place_that_cannot_be_written(tiny, tmp_path, sample_root):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ class OfflineRun:
     """Everything of interest in a `.wandb` file."""
 
     id: str = ""
+    has_ended: bool = False
     config: dict = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     artifacts: list = field(default_factory=list)
@@ -27,9 +29,15 @@ class OfflineRun:
 
 
 def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
-    """The offline runs in a run folder, oldest first."""
-    files = sorted(run_folder.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
-    return [read_offline_run(file) for file in files]
+    """The offline runs in a run folder, oldest first, once written: W&B's own process goes on after their end."""
+    deadline = time.monotonic() + 30
+    while True:
+        files = sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))
+        runs = [read_offline_run(file) for file in files]
+        if all(run.has_ended for run in runs):
+            return runs
+        assert time.monotonic() < deadline, f"W&B did not write the end of a run: {files}"
+        time.sleep(0.1)
 
 
 def read_offline_run(file: Path) -> OfflineRun:
@@ -46,6 +54,8 @@ def read_offline_run(file: Path) -> OfflineRun:
         elif kind == "history":
             items = record.history.item
             run.history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+        elif kind == "exit":
+            run.has_ended = True
         elif kind == "artifact":
             run.artifacts.append(record.artifact)
         elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
@@ -55,7 +65,7 @@ def read_offline_run(file: Path) -> OfflineRun:
 
 def records(content: bytes):
     """The records of a log."""
-    assert content.startswith(b":W&B")
+    assert content[:4] in (b":W&B", b"")  # not begun yet
     place, record = HEADER, b""
     while place + HEADER <= len(content):
         if BLOCK - place % BLOCK < HEADER:  # no header begins in the last bytes of a block
