@@ -101,7 +101,7 @@ def _command(name: str) -> Callable[[list[str]], None]:
         "check-data": "lightvid.datamodules.checking",
         "split-vis": "lightvid.datamodules.splitting",
         "sweep": "lightvid.commands.sweep",
-        "write-shards": "lightvid.datamodules.shards_writing",
+        "write-shards": "lightvid.datamodules.shards.writing",
     }
     if name in on_files:
         return lambda arguments: import_module(on_files[name]).run(arguments)

@@ -9,9 +9,10 @@ import threading
 import pytest
 import torch
 
-from lightvid.datamodules import DAVIS, TarShards, shards
-from lightvid.datamodules.shards_order import TrainingOrder, ValidationOrder, Worker
-from lightvid.datamodules.shards_writing import run, write_shards
+from lightvid.datamodules import DAVIS, TarShards
+from lightvid.datamodules.shards import module
+from lightvid.datamodules.shards.order import TrainingOrder, ValidationOrder, Worker
+from lightvid.datamodules.shards.writing import run, write_shards
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.training import train
 
@@ -33,7 +34,7 @@ def root(davis_root, tmp_path):
 
 def read(root, monkeypatch, process=(0, 1), *, epoch=0, **options):
     """The training loader of one process, in an epoch."""
-    monkeypatch.setattr(shards, "process_of_group", lambda: process)
+    monkeypatch.setattr(module, "process_of_group", lambda: process)
     data = TarShards(str(root), **{**OPTIONS, **options})
     data.setup("fit")
     loader = data.train_dataloader()

@@ -5,7 +5,7 @@ import torch
 from observed_runs import QUIET, observe
 
 from lightvid.datamodules import DAVIS
-from lightvid.datamodules.shards_writing import write_shards
+from lightvid.datamodules.shards.writing import write_shards
 
 SGD = "{class_path: torch.optim.SGD, init_args: {lr: %s, weight_decay: 0}}"
 GAN = [f"task.{network}_optimizer={SGD % 0.1}" for network in ("generator", "discriminator")]

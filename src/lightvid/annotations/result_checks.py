@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -91,6 +92,8 @@ def check_masks(segmentations: Any, video: VideoFormat | None) -> None:
     if video and len(segmentations) != video.length:
         counts = f"{len(segmentations)} entries for a video of {video.length} frames"
         raise RecordError(f"segmentations: {counts} (null = not visible)")
+    if video and are_compressed(segmentations, [video.height, video.width]):
+        return
     for frame, mask in enumerate(segmentations):
         if mask is None:
             continue
@@ -101,6 +104,24 @@ def check_masks(segmentations: Any, video: VideoFormat | None) -> None:
         if video and (height != video.height or width != video.width):
             size = f"{width}x{height} for frames of {video.width}x{video.height}"
             raise RecordError(f"segmentations[{frame}]: a mask of {size}")
+
+
+def are_compressed(masks: Sequence[Any], size: list[int]) -> bool:
+    """Whether all are None or compressed run lengths of this very `[height, width]`, as nearly all tracks' are.
+
+    What this soon says of all masks, `check_masks` says one by one, and of other forms of the size.
+    """
+    visible = [mask for mask in masks if mask is not None]
+    try:
+        sizes, counts = [mask["size"] for mask in visible], [mask["counts"] for mask in visible]
+    except (KeyError, TypeError, IndexError):
+        return False
+    return (
+        set(map(type, visible)) <= {dict}
+        and set(map(type, counts)) <= {str}
+        and sizes.count(size) == len(sizes)
+        and set(map(type, chain.from_iterable(sizes))) <= {int}
+    )
 
 
 def damage(frame: int, height: int, width: int) -> str:

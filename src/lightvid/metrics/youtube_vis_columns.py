@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,35 +14,21 @@ MOST_IN_A_COLUMN = 4
 
 
 class Intervals(NamedTuple):
-    """The pixels of N masks of one size, one below the other in each column, by tracks, frames, columns and rows.
+    """The pixels of a track's N masks of one size, one below the other in each column, by frames, columns and rows.
 
     Attributes:
-        tracks: `(N,)` of each mask.
-        frames: `(N,)` likewise.
+        frames: `(N,)` of each mask.
         counts: `(N,)` intervals of each mask; at least one, which may be empty.
         columns: `(R,)` counted through all frames, width by width.
         tops: `(R,)` first row.
         bottoms: `(R,)` one more than the last row.
     """
 
-    tracks: NDArray[np.int64]
     frames: NDArray[np.int64]
     counts: NDArray[np.int64]
     columns: NDArray[np.int64]
     tops: NDArray[np.int32]
     bottoms: NDArray[np.int32]
-
-    def by_track(self) -> dict[int, Intervals]:
-        """The same of each track that has masks."""
-        tracks, firsts = np.unique(self.tracks, return_index=True)
-        masks = [*firsts.tolist(), len(self.tracks)]
-        ends = np.concatenate(([0], self.counts.cumsum()))[masks].tolist()
-        parts = {}
-        for place, track in enumerate(tracks.tolist()):
-            some, inside = slice(*masks[place : place + 2]), slice(*ends[place : place + 2])
-            by_mask = (self.tracks[some], self.frames[some], self.counts[some])
-            parts[track] = Intervals(*by_mask, self.columns[inside], self.tops[inside], self.bottoms[inside])
-        return parts
 
 
 class Columns(NamedTuple):
@@ -63,16 +48,14 @@ class Columns(NamedTuple):
     fragmented: bool
 
 
-def cut_into_intervals(tubes: Mapping[int, Tube], size: tuple[int, int], frames: int) -> Intervals:
-    """Of the tracks' masks with this (height, width), which has pixels, in the first so many frames."""
+def cut_into_intervals(tube: Tube, size: tuple[int, int], frames: int) -> Intervals:
+    """Of the masks with this (height, width), which has pixels, in the first so many frames."""
     height, width = size
-    parts = [(tube.starts, tube.stops, tube.counts, tube.frames, tube.sizes) for tube in tubes.values()]
-    starts, stops, counts, places, sizes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    tracks = np.repeat(list(tubes), [len(tube.counts) for tube in tubes.values()])
-    used = (places < frames) & (sizes == size).all(1)
+    starts, stops, counts, places = tube.starts, tube.stops, tube.counts, tube.frames
+    used = (places < frames) & (tube.sizes == size).all(1)
     if not used.all():
         runs = np.repeat(used, counts)
-        starts, stops, counts, places, tracks = starts[runs], stops[runs], counts[used], places[used], tracks[used]
+        starts, stops, counts, places = starts[runs], stops[runs], counts[used], places[used]
     columns = starts // height
     if columns.size and columns.max() == width:  # an empty run after the last pixel
         columns[columns == width] -= 1
@@ -80,7 +63,7 @@ def cut_into_intervals(tubes: Mapping[int, Tube], size: tuple[int, int], frames:
     bottoms = tops + (stops - starts)
     if bottoms.size and bottoms.max() > height:
         columns, tops, bottoms, counts = _split(columns, tops, bottoms, counts, height)
-    return Intervals(tracks, places, counts, columns + np.repeat(places * width, counts), tops, bottoms)
+    return Intervals(places, counts, np.repeat(places * width, counts) + columns, tops, bottoms)
 
 
 def _split(

@@ -88,19 +88,20 @@ def _ratio(intersections: NDArray[np.float64], sums: NDArray[np.float64]) -> NDA
     return np.divide(intersections, unions, out=np.zeros_like(sums), where=unions > 0)
 
 
-def _cut(tubes: Sequence[Tube], rows: Sequence[int], sizes: Sequence[Size], frames: int) -> dict[Size, Intervals]:
-    """These tracks, by the size of their masks."""
-    if not rows:
-        return {}
-    return {size: cut_into_intervals({row: tubes[row] for row in rows}, size, frames) for size in sizes}
+def _cut(
+    tubes: Sequence[Tube], rows: Sequence[int], sizes: Sequence[Size], frames: int
+) -> dict[Size, dict[int, Intervals]]:
+    """These tracks by the size of their masks and by row, where they have such masks."""
+    parts = {size: {row: cut_into_intervals(tubes[row], size, frames) for row in rows} for size in sizes}
+    return {size: {row: part for row, part in tracks.items() if part.counts.size} for size, tracks in parts.items()}
 
 
-def _boxes(intervals: Mapping[Size, Intervals], tracks: int, frames: int) -> NDArray[np.float64]:
+def _boxes(intervals: Mapping[Size, Mapping[int, Intervals]], tracks: int, frames: int) -> NDArray[np.float64]:
     """`(tracks, frames, 4)` ends of the columns and rows with pixels, where there is a mask."""
     found = np.zeros((tracks, frames, 4))
-    for part in intervals.values():
-        if part.counts.size:
-            found[part.tracks, part.frames] = boxes(part)
+    for parts in intervals.values():
+        for row, part in parts.items():
+            found[row, part.frames] = boxes(part)
     return found
 
 
@@ -113,14 +114,17 @@ def _box_intersections(first: NDArray[np.float64], second: NDArray[np.float64]) 
 
 
 def _intersections(
-    first: Mapping[Size, Intervals], second: Mapping[Size, Intervals], near: NDArray[np.bool_], frames: int
+    first: Mapping[Size, Mapping[int, Intervals]],
+    second: Mapping[Size, Mapping[int, Intervals]],
+    near: NDArray[np.bool_],
+    frames: int,
 ) -> NDArray[np.float64]:
     """`(N, M)` pixels that near pairs share in the frames where both have a mask of the same size."""
     intersections = np.zeros(near.shape)
     for height, width in first.keys() & second.keys():
-        tracks_1, tracks_2 = first[height, width].by_track(), second[height, width].by_track()
-        for place, intervals in tracks_2.items():
+        tracks = first[height, width]
+        for place, intervals in second[height, width].items():
             columns = index_columns(intervals, frames * width)
-            for row in [row for row in np.flatnonzero(near[:, place]).tolist() if row in tracks_1]:
-                intersections[row, place] += shared_pixels(tracks_1[row], columns, height)
+            for row in [row for row in np.flatnonzero(near[:, place]).tolist() if row in tracks]:
+                intersections[row, place] += shared_pixels(tracks[row], columns, height)
     return intersections

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightvid.annotations.result_checks import RecordError, VideoFormat, check_masks, is_compressed
+from lightvid.annotations.result_checks import RecordError, VideoFormat, are_compressed, check_masks, is_compressed
 from lightvid.annotations.rle import RLE, to_rle
 from lightvid.errors import DataError
 from lightvid.metrics.youtube_vis_tubes import Tube, read_tubes
@@ -76,12 +76,14 @@ def check_annotation(
     """
     if not isinstance(record.get("segmentations"), list):
         raise DataError(f"{label}: segmentations: expected a list with one entry for each frame")
-    masks = [
-        mask
-        if mask is None or is_compressed(mask)
-        else to_rle(mask, video.height, video.width, f"{label}: segmentations[{frame}]")
-        for frame, mask in enumerate(record["segmentations"])
-    ]
+    masks = record["segmentations"]
+    if not are_compressed(masks, [video.height, video.width]):
+        masks = [
+            mask
+            if mask is None or is_compressed(mask)
+            else to_rle(mask, video.height, video.width, f"{label}: segmentations[{frame}]")
+            for frame, mask in enumerate(masks)
+        ]
     try:
         check_masks(masks, None if as_benchmark else video)
     except RecordError as problem:

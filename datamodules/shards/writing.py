@@ -14,14 +14,14 @@ from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import Video, open_video
 from lightvid.video.reading import ImageSequence
 
-from .arguments import Parser
-from .davis import DAVIS
-from .inpainting import InpaintingDataModule
-from .layout import Split, VideoPaths
-from .shards_index import INDEX_FILE, SPLITS, Shard, ShardVideo, write_index
-from .shards_stream import DESCRIPTION, members
-from .video_folder import VideoFolder
-from .youtube_vos import YouTubeVOS
+from ..arguments import Parser
+from ..davis import DAVIS
+from ..inpainting import InpaintingDataModule
+from ..layout import Split, VideoPaths
+from ..video_folder import VideoFolder
+from ..youtube_vos import YouTubeVOS
+from .index import INDEX_FILE, SPLITS, Shard, ShardVideo, write_index
+from .stream import DESCRIPTION, members
 
 LAYOUTS: dict[str, type[InpaintingDataModule]] = {"youtube_vos": YouTubeVOS, "davis": DAVIS, "videos": VideoFolder}
 

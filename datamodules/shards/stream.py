@@ -18,10 +18,10 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from lightvid.errors import DataError
 from lightvid.video.reading import ImageSequence
 
-from .clips import AnnotatedVideo, InpaintingClips
-from .shards_files import open_file
-from .shards_index import Shard, ShardVideo
-from .shards_order import Clip, TrainingOrder, ValidationOrder, Worker
+from ..clips import AnnotatedVideo, InpaintingClips
+from .files import open_file
+from .index import Shard, ShardVideo
+from .order import Clip, TrainingOrder, ValidationOrder, Worker
 
 READING_ERRORS = (OSError, EOFError, ValueError, KeyError, tarfile.TarError)
 DESCRIPTION = "video.json"  # a video's name and the names of its frames and masks

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from lightvid.errors import DataError
 
-from .layout import Split
-from .shards_files import REMOTE, open_file
+from ..layout import Split
+from .files import REMOTE, open_file
 
 INDEX_FILE = "index.json"
 VERSION = 1

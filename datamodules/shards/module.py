@@ -8,14 +8,14 @@ from typing import Any
 
 from lightvid.errors import ConfigurationError, DataError
 
-from .base import check_least, process_of_group
-from .inpainting import InpaintingDataModule
-from .layout import Split, VideoPaths
-from .shards_index import Shard, read_index
-from .shards_loader import ShardLoader, ShardValidationLoader
-from .shards_order import TrainingOrder, ValidationOrder, Worker
-from .shards_stream import ShardClips
-from .transforms import ClipTransform
+from ..base import check_least, process_of_group
+from ..inpainting import InpaintingDataModule
+from ..layout import Split, VideoPaths
+from ..transforms import ClipTransform
+from .index import Shard, read_index
+from .loader import ShardLoader, ShardValidationLoader
+from .order import TrainingOrder, ValidationOrder, Worker
+from .stream import ShardClips
 
 
 class TarShards(InpaintingDataModule):

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from lightvid.errors import ConfigurationError
 
-from .loader import readable, single_threaded_opencv
-from .shards_order import TrainingOrder
-from .shards_stream import ShardClips
+from ..loader import readable, single_threaded_opencv
+from .order import TrainingOrder
+from .stream import ShardClips
 
 
 class EpochCounter:
