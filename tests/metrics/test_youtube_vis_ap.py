@@ -78,7 +78,7 @@ def test_random_sets_with_ties_crowds_gaps_and_other_sizes_agree_with_the_proced
     spec = importlib.util.spec_from_file_location("pairwise", REPOSITORY / "benchmarks" / "youtube_vis_ap.py")
     pairwise = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pairwise)
-    assert max(pairwise.difference(*pairwise.small_set(seed)) for seed in range(100, 130)) < 1e-12
+    assert max(pairwise.difference(pairwise.pairwise_ap, *pairwise.small_set(seed)) for seed in range(100, 130)) < 1e-12
 
 
 @pytest.mark.parametrize("truth_masks, masks", [((A, A), (A, None)), ((A, None), (A, A))])
@@ -318,6 +318,6 @@ def test_a_daemonic_process_which_may_have_no_children_evaluates_alone():
     queue = context.SimpleQueue()
     daemon = context.Process(target=evaluate_in_a_daemon, args=(queue,), daemon=True)
     daemon.start()
-    daemon.join(timeout=60)
+    daemon.join(timeout=300)
     assert daemon.exitcode == 0
     assert queue.get() == ONE

@@ -132,7 +132,7 @@ def test_two_processes_give_the_numbers_of_one_even_if_one_sees_no_video(tmp_pat
     for process in processes:
         process.start()
     try:
-        found = [queue.get(timeout=120) for _ in range(2 * len(shares))]
+        found = [queue.get(timeout=300) for _ in range(2 * len(shares))]
     finally:
         for process in processes:
             process.join(timeout=30)

@@ -63,6 +63,14 @@ def check_record(
     Raises:
         RecordError: a field is missing or wrong.
     """
+    check_fields(record, videos, categories, as_benchmark=as_benchmark)
+    check_masks(record["segmentations"], None if as_benchmark else videos[int(record["video_id"])])
+
+
+def check_fields(
+    record: Any, videos: Mapping[int, VideoFormat], categories: Collection[int], *, as_benchmark: bool = False
+) -> None:
+    """As `check_record`, all but the masks."""
     if not isinstance(record, Mapping):
         raise RecordError(f"expected an object, got {type(record).__name__}")
     for field in ("video_id", "category_id", "score", "segmentations"):
@@ -74,7 +82,6 @@ def check_record(
             raise RecordError(f"{field}: {value!r} is not in the ground truth")
     if not isinstance(record["score"], Real) or not math.isfinite(record["score"]):
         raise RecordError(f"score: expected a finite number, got {record['score']!r}")
-    check_masks(record["segmentations"], None if as_benchmark else videos[int(record["video_id"])])
 
 
 def check_masks(segmentations: Any, video: VideoFormat | None) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "find_annotations",
     "find_images",
     "list_annotation_files",
+    "parse_annotations",
     "read_annotations",
     "read_json",
 ]
@@ -105,7 +106,19 @@ def read_annotations(path: str | Path) -> Annotations:
         DataError: not such a file, or the first wrong record in it.
     """
     path = Path(path)
-    content = read_json(path)
+    return parse_annotations(read_json(path), path)
+
+
+def parse_annotations(content: Any, path: Path) -> Annotations:
+    """Check what a file holds, as `read_annotations`.
+
+    Args:
+        content: of the JSON.
+        path: what errors name.
+
+    Raises:
+        DataError: the first wrong record.
+    """
     for problem in structural_problems(content):
         raise DataError(f"{path}: {problem}")
     categories = sorted((Category(record["id"], record["name"]) for record in content["categories"]), key=_by_id)

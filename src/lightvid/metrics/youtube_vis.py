@@ -7,13 +7,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from lightvid.annotations.result_checks import RecordError, VideoFormat, check_record, record_problem
+from lightvid.annotations.result_checks import RecordError, VideoFormat, check_fields, check_masks, record_problem
 from lightvid.annotations.results import Source, category_names, load, read_results, video_formats
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.metrics.youtube_vis_averages import YouTubeVISScores, average
 from lightvid.metrics.youtube_vis_matching import Matches, match_video
 from lightvid.metrics.youtube_vis_processes import default_processes, match_videos
 from lightvid.metrics.youtube_vis_tracks import LabelledRecord, check_annotation, decode_tracks
+
+NamedRecord: TypeAlias = tuple[str, Mapping[str, Any]]
+"""What to call it in messages, and as in the JSON file; its masks are not checked yet."""
 
 Results: TypeAlias = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 """A results file or submission, or its tracks."""
@@ -64,12 +67,19 @@ def evaluate_youtube_vis(
     predictions = _predicted_by_video(records, videos, categories, label, as_benchmark=as_benchmark)
 
     if processes is None:
-        by_video = (*predictions.values(), *tracks.values())
-        processes = default_processes(sum(len(track.masks) for part in by_video for track in part))
+        counts = [(video, len(part)) for by_video in (predictions, tracks) for video, part in by_video.items()]
+        processes = default_processes(sum(videos[video].length * count for video, count in counts))
 
     def match(video: int) -> Matches:
-        tracks_of_video = decode_tracks(predictions.get(video, ()), tracks.get(video, ()), as_benchmark=as_benchmark)
-        return match_video(video, *tracks_of_video)
+        predicted = [
+            _checked_prediction(name, record, videos, categories, as_benchmark=as_benchmark)
+            for name, record in predictions.get(video, ())
+        ]
+        annotated = [
+            check_annotation(record, name, videos[video], as_benchmark=as_benchmark)
+            for name, record in tracks.get(video, ())
+        ]
+        return match_video(video, *decode_tracks(predicted, annotated, as_benchmark=as_benchmark))
 
     return average(Matches.join(match_videos(match, sorted(videos), processes)), list(categories))
 
@@ -90,7 +100,7 @@ def _annotated_by_video(
     label: str,
     *,
     as_benchmark: bool,
-) -> dict[int, list[LabelledRecord]]:
+) -> dict[int, list[NamedRecord]]:
     """Tracks outside the listed videos and categories are an error; as benchmark, they do not count."""
     if source.get("annotations") is None:
         state = "null" if "annotations" in source else "missing"
@@ -112,8 +122,7 @@ def _annotated_by_video(
             if value not in known and not as_benchmark:
                 raise DataError(f"{name}: {field}: {value!r} is not among those that the file lists")
         if record["video_id"] in videos and record["category_id"] in categories:
-            video = record["video_id"]
-            tracks[video].append(check_annotation(record, name, videos[video], as_benchmark=as_benchmark))
+            tracks[record["video_id"]].append((name, record))
     return tracks
 
 
@@ -124,18 +133,39 @@ def _predicted_by_video(
     label: str,
     *,
     as_benchmark: bool,
-) -> dict[int, list[LabelledRecord]]:
+) -> dict[int, list[NamedRecord]]:
     tracks = defaultdict(list)
     for index, record in enumerate(records):
-        try:
-            check_record(record, videos, categories, as_benchmark=as_benchmark)
-        except RecordError as problem:
-            passes = not as_benchmark and not record_problem(record, videos, categories, as_benchmark=True)
-            hint = " (as_benchmark evaluates it all the same)" if passes else ""
-            raise DataError(f"{label}results[{index}]: {problem}{hint}") from None
         name = f"{label}results[{index}]"
+        try:
+            check_fields(record, videos, categories, as_benchmark=as_benchmark)
+        except RecordError as problem:
+            hint = _hint(record, videos, categories, as_benchmark=as_benchmark)
+            raise DataError(f"{name}: {problem}{hint}") from None
         if record["category_id"] in categories:
-            tracks[record["video_id"]].append(LabelledRecord(name, record, record["segmentations"]))
+            tracks[record["video_id"]].append((name, record))
         elif damaged := record_problem(record, videos, categories, as_benchmark=True):
             raise DataError(f"{name}: {damaged}")
     return tracks
+
+
+def _checked_prediction(
+    name: str,
+    record: Mapping[str, Any],
+    videos: Mapping[int, VideoFormat],
+    categories: Collection[int],
+    *,
+    as_benchmark: bool,
+) -> LabelledRecord:
+    """A record whose fields are checked."""
+    try:
+        check_masks(record["segmentations"], None if as_benchmark else videos[record["video_id"]])
+    except RecordError as problem:
+        hint = _hint(record, videos, categories, as_benchmark=as_benchmark)
+        raise DataError(f"{name}: {problem}{hint}") from None
+    return LabelledRecord(name, record, record["segmentations"])
+
+
+def _hint(record: Any, videos: Mapping[int, VideoFormat], categories: Collection[int], *, as_benchmark: bool) -> str:
+    passes = not as_benchmark and not record_problem(record, videos, categories, as_benchmark=True)
+    return " (as_benchmark evaluates it all the same)" if passes else ""

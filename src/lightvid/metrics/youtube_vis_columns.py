@@ -36,15 +36,18 @@ class Columns(NamedTuple):
 
     Attributes:
         intervals: as they were.
-        tops: `(columns,)` of the one interval of each column; 0 where there is none, the index of the uppermost where
-            there are several.
-        bottoms: `(columns,)` likewise; 0 where there is none, minus their number where there are several.
+        tops: `(columns,)` of the uppermost interval of each column; 0 where there is none.
+        bottoms: `(columns,)` likewise; its complement (`~`) where others follow below.
+        seconds: `(columns,)` index of the one below it, where there is one.
+        continues: `(R,)` the next interval is in the same column.
         fragmented: most columns have many.
     """
 
     intervals: Intervals
     tops: NDArray[np.int32]
     bottoms: NDArray[np.int32]
+    seconds: NDArray[np.int32]
+    continues: NDArray[np.bool_]
     fragmented: bool
 
 
@@ -95,13 +98,15 @@ def index_columns(intervals: Intervals, columns: int) -> Columns:
     key = intervals.columns
     tops, bottoms = np.zeros((2, columns), np.int32)
     tops[key], bottoms[key] = intervals.tops, intervals.bottoms
-    followed = np.flatnonzero(key[1:] == key[:-1])
-    chains = np.flatnonzero(np.diff(followed, prepend=-2) > 1)
-    uppermost = followed[chains]
-    tops[key[uppermost]] = uppermost
-    bottoms[key[uppermost]] = -1 - np.diff(chains, append=len(followed))
+    continues = np.zeros(len(key), np.bool_)
+    np.equal(key[1:], key[:-1], out=continues[:-1])
+    followed = np.flatnonzero(continues)
+    uppermost = followed[np.diff(followed, prepend=-2) > 1]
+    tops[key[uppermost]], bottoms[key[uppermost]] = intervals.tops[uppermost], ~intervals.bottoms[uppermost]
+    seconds = np.empty(columns, np.int32)
+    seconds[key[uppermost]] = uppermost + 1
     drawn = len(key) - len(followed)
-    return Columns(intervals, tops, bottoms, len(key) > MOST_IN_A_COLUMN * drawn)
+    return Columns(intervals, tops, bottoms, seconds, continues, len(key) > MOST_IN_A_COLUMN * drawn)
 
 
 def shared_pixels(one: Intervals, other: Columns, height: int) -> int:
@@ -109,15 +114,15 @@ def shared_pixels(one: Intervals, other: Columns, height: int) -> int:
     if other.fragmented:
         return _shared_by_interpolation(one, other.intervals, height)
     other_tops, other_bottoms = other.tops.take(one.columns), other.bottoms.take(one.columns)
-    shared = _shared_rows(one.tops, one.bottoms, other_tops, other_bottoms, height)
     several = np.flatnonzero(other_bottoms < 0)
-    places, left = other_tops[several], -other_bottoms[several]
-    tops, bottoms = one.tops[several], one.bottoms[several]
-    while left.size:
+    other_bottoms[several] = ~other_bottoms[several]
+    shared = _shared_rows(one.tops, one.bottoms, other_tops, other_bottoms, height)
+    tops, bottoms, places = one.tops[several], one.bottoms[several], other.seconds.take(one.columns[several])
+    while places.size:
         rows = other.intervals.tops.take(places), other.intervals.bottoms.take(places)
         shared += _shared_rows(tops, bottoms, *rows, height)
-        further = np.flatnonzero(left > 1)
-        places, left, tops, bottoms = places[further] + 1, left[further] - 1, tops[further], bottoms[further]
+        further = np.flatnonzero(other.continues.take(places))
+        tops, bottoms, places = tops[further], bottoms[further], places[further] + 1
     return shared
 
 
@@ -128,7 +133,6 @@ def _shared_rows(
     other_bottoms: NDArray[np.int32],
     height: int,
 ) -> int:
-    """None where the other one's bottom is negative."""
     highest = np.maximum(tops, other_tops)
     lowest = np.minimum(bottoms, other_bottoms)
     rows = np.maximum(lowest, highest, out=lowest)  # sooner than a maximum with 0 of their difference

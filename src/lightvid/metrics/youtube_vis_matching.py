@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightvid.metrics.youtube_vis_iou import spatio_temporal_iou
-from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack, mean_area
+from lightvid.metrics.youtube_vis_tracks import AnnotatedTrack, PredictedTrack
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREA_RANGES = np.array([(0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10)], np.float64)
@@ -90,7 +90,7 @@ def _match_category(
     all_scores = np.array([prediction.score for prediction in predictions], np.float64)
     order = np.argsort(-all_scores, kind="stable")[:MOST_TRACKS]  # of equal scores, the first in the file
     predictions = [predictions[index] for index in order]
-    inside = _inside(np.array([mean_area(prediction.tube.areas.tolist()) for prediction in predictions]))
+    inside = _inside(np.array([prediction.tube.mean_area() for prediction in predictions]))
     crowd = np.array([track.crowd for track in tracks], np.bool_)
     counted = _inside(np.array([track.area for track in tracks])) & ~crowd[:, None]
 

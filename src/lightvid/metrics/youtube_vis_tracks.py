@@ -125,12 +125,12 @@ def decode_tracks(
 
 def _annotated_track(record: Mapping[str, Any], tube: Tube, *, as_benchmark: bool) -> AnnotatedTrack:
     areas = record.get("areas")
-    area = mean_area(tube.areas.tolist() if areas is None else areas)
+    area = tube.mean_area() if areas is None else _mean_area(areas)
     findable = not as_benchmark or record.get("id") != 0
     return AnnotatedTrack(record["category_id"], area, bool(record.get("iscrowd", 0)), findable, tube)
 
 
-def mean_area(areas: Sequence[float | None]) -> float:
+def _mean_area(areas: Sequence[float | None]) -> float:
     """The mean over the frames where the track has an area; 0 if it has none anywhere."""
     known = [area for area in areas if area]
     return float(np.mean(known)) if known else 0.0

@@ -45,6 +45,10 @@ class Tube(NamedTuple):
         pixels[self.frames] = self.areas
         return pixels
 
+    def mean_area(self) -> float:
+        """Pixels, the mean over the frames where it has any; 0 if it has none anywhere."""
+        return int(self.areas.sum()) / (int(np.count_nonzero(self.areas)) or 1)
+
     def damage(self) -> str | None:
         """What is wrong with the first mask that is damaged; None where none is."""
         for place in np.flatnonzero(~self.filled)[:1].tolist():
@@ -73,7 +77,7 @@ def _read_group(tracks: Sequence[Sequence[RLE | None]]) -> list[Tube]:
     frames = [[frame for frame, mask in enumerate(track) if mask is not None] for track in tracks]
     masks = [mask for track in tracks for mask in track if mask is not None]
     runs = read_runs([mask["counts"] for mask in masks])
-    sizes = np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2)
+    sizes = _sizes([mask["size"] for mask in masks])
     filled = runs.totals == sizes.prod(1)
     run_ends = np.concatenate(([0], runs.counts.cumsum())).tolist()
     tubes, first = [], 0
@@ -84,3 +88,10 @@ def _read_group(tracks: Sequence[Sequence[RLE | None]]) -> list[Tube]:
         tubes.append(Tube(len(track), np.array(visible, np.int64), *arrays, runs.stops[ones]))
         first = these.stop
     return tubes
+
+
+def _sizes(pairs: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """`(N, 2)`, sooner where all are the same, as they nearly always are."""
+    if len(pairs) > 1 and pairs.count(pairs[0]) == len(pairs):
+        return np.tile(np.array(pairs[0], np.int64), (len(pairs), 1))
+    return np.array(pairs, np.int64).reshape(-1, 2)
