@@ -8,7 +8,7 @@ from .instance_batch import InstanceBatch, InstanceByteBatch, InstanceClip, Vide
 from .joint import JointDataModule
 from .layout import VideoPaths
 from .sample import SampleData, SampleInstances, make_sample_data
-from .shards import TarShards
+from .shards import InstanceShards, TarShards
 from .video_folder import VideoFolder
 from .youtube_vis import YouTubeVISDataModule
 from .youtube_vos import YouTubeVOS
@@ -24,6 +24,7 @@ __all__ = [
     "InstanceBatch",
     "InstanceByteBatch",
     "InstanceClip",
+    "InstanceShards",
     "JointDataModule",
     "PublishedAugmentation",
     "SampleData",

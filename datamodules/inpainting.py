@@ -125,17 +125,23 @@ class InpaintingDataModule(ClipDataModule):
             DataError: a folder or list is missing, or a video is unreadable or too short.
         """
         if stage == "fit" and self._train is None:
-            transform = ClipTransform(
-                self.height, self.width, horizontal_flip=self.horizontal_flip, colour_jitter=self.colour_jitter
-            )
-            videos = self._open("train", self.frames + self.reference_frames)
-            self._train = self._clips(
-                videos, transform, self.frames, self.masks, self.sampling, reference_frames=self.reference_frames
-            )
+            self._train = self.training_clips(self._open("train", self.frames + self.reference_frames))
         if stage in ("fit", "validate") and self._validation is None:
-            transform = ClipTransform(self.height, self.width)
-            videos = self._open("validation", self.validation_frames)
-            self._validation = self._clips(videos, transform, self.validation_frames, self.validation_masks, None)
+            self._validation = self.validation_clips(self._open("validation", self.validation_frames))
+
+    def training_clips(self, videos: list[AnnotatedVideo]) -> InpaintingClips:
+        """Random clips of these videos, with everything that the options say."""
+        transform = ClipTransform(
+            self.height, self.width, horizontal_flip=self.horizontal_flip, colour_jitter=self.colour_jitter
+        )
+        return self._clips(
+            videos, transform, self.frames, self.masks, self.sampling, reference_frames=self.reference_frames
+        )
+
+    def validation_clips(self, videos: list[AnnotatedVideo]) -> InpaintingClips:
+        """The clips of these videos that validation takes."""
+        transform = ClipTransform(self.height, self.width)
+        return self._clips(videos, transform, self.validation_frames, self.validation_masks, None)
 
     @property
     def collate(self) -> Callable[[list[Any]], ByteBatch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,11 @@ class InstanceVideo(NamedTuple):
     video: Video
     entry: VideoEntry
     tracks: list[Track]
+
+    @property
+    def is_learnable(self) -> bool:
+        """Whether an instance, not a crowd, is visible in it."""
+        return any(not track.is_crowd and any(track.segmentations) for track in self.tracks)
 
 
 class InstanceClips(ClipDataset):
@@ -145,7 +150,7 @@ class WholeVideos(ClipDataset):
                 height=entry.height,
                 width=entry.width,
                 length=len(entry),
-                tracks=[_to_record(track) for track in source.tracks],
+                tracks=[track_record(track) for track in source.tracks],
             ),
         )
 
@@ -187,7 +192,8 @@ def _describe(source: InstanceVideo, indices: list[int]) -> str:
     return f"{source.video.path / source.video.name} [{numbers}]"
 
 
-def _to_record(track: Track) -> dict[str, object]:
+def track_record(track: Track) -> dict[str, Any]:
+    """A track as annotation files have it; its boxes are left out."""
     return {
         "id": track.id,
         "video_id": track.video_id,

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader, Dataset
 
-from lightvid.errors import DataError
+from lightvid.errors import ConfigurationError, DataError
 
 from .dataset import ClipDataset
 from .sampling import ShardedBatches
@@ -46,16 +46,38 @@ class ResumableLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch of the last batch delivered, and how many of its batches have been."""
-        return {"epoch": self._epoch, "delivered": self._delivered}
+        """The epoch of the last batch delivered, how many of its batches have been, and what their order depends on."""
+        return {"epoch": self._epoch, "delivered": self._delivered, "batches": len(self), **self._order()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to where `state_dict` was taken; the end of an epoch is the start of the next."""
+        """Go to where `state_dict` was taken; the end of an epoch is the start of the next.
+
+        Raises:
+            ConfigurationError: in the middle of an epoch whose batches were others. A state that does not tell what
+                its order depends on is taken as it is.
+        """
         self._epoch, self._delivered = state["epoch"], state["delivered"]
-        if self._delivered >= len(self):
+        if self._delivered >= state.get("batches", len(self)):
             self._epoch, self._delivered = self._epoch + 1, 0
+        now = self._order()
+        changed = [f"{name}={now[name]} (was {state[name]})" for name in now if state.get(name, now[name]) != now[name]]
+        if changed and self._delivered:
+            raise ConfigurationError(
+                f"the rest of an epoch would be other clips under {', '.join(changed)}: set it back to resume, or begin"
+                " a new run with init_from=RUN"
+            )
         self._resumed = True
         self._batches.sampler.set_epoch(self._epoch)
+
+    def _order(self) -> dict[str, int]:
+        """All that the batches of an epoch follow from."""
+        sampler = self._batches.sampler
+        return {
+            "seed": sampler.seed,
+            "videos": sampler.videos,
+            "clips_per_video": sampler.clips_per_video,
+            "batch_size_x_processes": self._batches.batch_size * self._batches.world_size,
+        }
 
 
 class ValidationLoader(DataLoader[Any]):

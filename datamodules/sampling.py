@@ -88,6 +88,7 @@ class EpochSampler(Sampler[Request]):
 
     def __init__(self, videos: int, *, clips_per_video: int = 1, seed: int = 0) -> None:
         self.videos = videos
+        self.clips_per_video = clips_per_video
         self.length = videos * clips_per_video
         self.seed = seed
         self.epoch = 0

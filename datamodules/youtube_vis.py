@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 
-from lightvid.annotations.youtube_vis import (
-    Annotations,
-    Category,
-    find_images,
-)
+from lightvid.annotations.youtube_vis import Annotations, Category
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.video.reading import FrameFolder
 
 from .augmentations import CleanAugmentation, InstanceAugmentation, PublishedAugmentation
 from .base import ClipDataModule, check_choice, check_least
 from .dataset import OnError
 from .instance_batch import CollateInstances, InstanceByteBatch
 from .instance_clips import InstanceClips, InstanceVideo, WholeVideos
-from .instance_files import check_same_categories, choose_training, choose_validation
+from .instance_files import check_same_categories, choose_training, choose_validation, only, open_videos
 from .instance_transforms import InstanceTransform
+from .layout import Split
 from .sampling import ClipSampling
-
-logger = logging.getLogger(__name__)
 
 Augmentation = Literal["clean", "published", "none"]
 
@@ -144,21 +135,44 @@ class YouTubeVISDataModule(ClipDataModule):
         is_ready = self._validation is not None and (self._train is not None or stage == "validate")
         if stage not in ("fit", "validate") or is_ready:
             return
+        files = self.choose_files(stage)
+        self._categories = files["validation"].categories
+        self._validation = self.whole_videos(self.open_videos("validation", files["validation"]))
+        if stage == "fit":
+            training = files["train"]
+            videos = [video for video in self.open_videos("training", training) if video.is_learnable]
+            if not videos:
+                raise DataError(f"{training.path}: no video with a visible track to train on")
+            self._train = self.training_clips(videos)
+
+    def choose_files(self, stage: str) -> dict[Split, Annotations]:
+        """The annotation files, those of the chosen videos alone: of both splits, or to "validate" of validation.
+
+        Raises:
+            DataError: as `setup`.
+        """
         if self.validate_on_training:
             validation, is_local = choose_training(self.root, self.annotations, is_local=False), False
         else:
             validation, is_local = choose_validation(self.root, self.validation_annotations)
-        self._validation = WholeVideos(
-            self._open("validation", validation),
-            InstanceTransform((max(self.shortest),), self.longest),
-            on_error=self.on_error,
-            reduced_decoding=self.reduced_decoding,
-        )
-        self._categories = validation.categories
+        files: dict[Split, Annotations] = {"validation": validation}
         if stage == "fit":
-            training = choose_training(self.root, self.annotations, is_local=is_local)
-            check_same_categories(training, validation)
-            self._train = self._make_clips(training)
+            files["train"] = choose_training(self.root, self.annotations, is_local=is_local)
+            check_same_categories(files["train"], validation)
+        chosen = self.videos
+        return files if chosen is None else {split: only(file, chosen) for split, file in files.items()}
+
+    def open_videos(self, purpose: str, annotations: Annotations) -> list[InstanceVideo]:
+        """The videos of a file whose frames are there.
+
+        Raises:
+            DataError: some are not there, and `on_error` is "raise".
+        """
+        videos, missing = open_videos(self.root, annotations, purpose=purpose)
+        if missing and self.on_error == "raise":
+            raise DataError(f"{missing[0]}; data.on_error=skip leaves such videos out")
+        self.skipped += missing
+        return videos
 
     def transfer_batch_to_device(self, batch: InstanceByteBatch, device: torch.device, dataloader_idx: int) -> Any:
         """Leave whole videos on the CPU: `VideoSegmenter` takes one window at a time from them."""
@@ -168,14 +182,12 @@ class YouTubeVISDataModule(ClipDataModule):
         """Turn the bytes of training clips into floats; whole videos stay bytes."""
         return batch if batch.truth else super().on_after_batch_transfer(batch, dataloader_idx)
 
-    def _make_clips(self, training: Annotations) -> InstanceClips:
-        videos = [video for video in self._open("training", training) if _is_learnable(video)]
-        if not videos:
-            raise DataError(f"{training.path}: no video with a visible track to train on")
+    def training_clips(self, videos: Sequence[InstanceVideo]) -> InstanceClips:
+        """Clips of these videos, with everything that the options say; after the categories are known."""
         return InstanceClips(
             videos,
             InstanceTransform(self.shortest, self.longest, self.augmentation),
-            {category.id: number for number, category in enumerate(training.categories)},
+            {category.id: number for number, category in enumerate(self.categories)},
             frames=self.frames,
             sampling=self.sampling,
             max_stride=self.max_stride,
@@ -185,51 +197,14 @@ class YouTubeVISDataModule(ClipDataModule):
             reduced_decoding=self.reduced_decoding,
         )
 
-    def _open(self, purpose: str, annotations: Annotations) -> list[InstanceVideo]:
-        """The chosen videos whose frames are there."""
-        if self.videos is not None:
-            annotations = only(annotations, self.videos)
-        images = find_images(self.root, annotations.videos)
-        logger.info(
-            "%s: %s (%d videos, %d tracks, %d categories), frames in %s",
-            purpose,
-            annotations.path,
-            len(annotations.videos),
-            len(annotations.tracks or []),
-            len(annotations.categories),
-            images,
+    def whole_videos(self, videos: Sequence[InstanceVideo]) -> WholeVideos:
+        """These videos as validation takes them."""
+        return WholeVideos(
+            videos,
+            InstanceTransform((max(self.shortest),), self.longest),
+            on_error=self.on_error,
+            reduced_decoding=self.reduced_decoding,
         )
-        with ThreadPoolExecutor(8) as pool:  # for the latency of network disks
-            present = list(pool.map(lambda entry: (images / entry.file_names[0]).is_file(), annotations.videos))
-        for entry, is_there in zip(annotations.videos, present, strict=True):
-            if not is_there:
-                message = (
-                    f"{images / entry.file_names[0]}: no such frame, of video {entry.id} in {annotations.path.name}"
-                )
-                if self.on_error == "raise":
-                    raise DataError(f"{message}; data.on_error=skip leaves such videos out")
-                self.skipped.append(message)
-        tracks = annotations.tracks_by_video()
-        return [
-            InstanceVideo(FrameFolder(images, entry.name, list(entry.file_names)), entry, tracks[entry.id])
-            for entry, is_there in zip(annotations.videos, present, strict=True)
-            if is_there
-        ]
-
-
-def only(annotations: Annotations, names: Sequence[str]) -> Annotations:
-    """The videos of these names, with their tracks and all categories.
-
-    Raises:
-        DataError: none of them has such a name.
-    """
-    videos = [video for video in annotations.videos if video.name in names]
-    if not videos:
-        known = ", ".join(video.name for video in annotations.videos[:3])
-        raise DataError(f"{annotations.path}: none of data.videos={list(names)} is in it; it has {known}, ...")
-    ids = {video.id for video in videos}
-    tracks = [track for track in annotations.tracks or [] if track.video_id in ids]
-    return replace(annotations, videos=videos, tracks=tracks)
 
 
 def _make_augmentation(choice: Augmentation | InstanceAugmentation) -> InstanceAugmentation | None:
@@ -239,7 +214,3 @@ def _make_augmentation(choice: Augmentation | InstanceAugmentation) -> InstanceA
     if choice == "none":
         return None
     return CleanAugmentation() if choice == "clean" else PublishedAugmentation()
-
-
-def _is_learnable(video: InstanceVideo) -> bool:
-    return any(not track.is_crowd and any(track.segmentations) for track in video.tracks)

@@ -125,7 +125,8 @@ class InstanceSegmentation(Task):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not hasattr(data, "categories"):
             raise ConfigurationError(
-                f"task=vis needs instances, which {type(data).__name__} does not give: data=sample, youtube_vis or ovis"
+                f"task=vis needs instances, which {type(data).__name__} does not give: "
+                "data=sample, youtube_vis, ovis or shards"
             )
         self._take_categories([(category.id, category.name) for category in data.categories])
         if stage == "fit" and self.init_from is not None:
@@ -239,7 +240,7 @@ class InstanceSegmentation(Task):
     def _take_categories(self, categories: list[tuple[int, str]]) -> None:
         if self.categories and self.categories != categories:
             raise ConfigurationError(
-                "the data's categories differ from those of the checkpoint: start a new run, and give it the checkpoint"
+                "the data's categories differ from those of the checkpoint: begin a new run with init_from=RUN"
             )
         self.categories = categories
         self.network.set_classes(len(categories))

@@ -87,7 +87,7 @@ class Joint(SteppedTask):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not (hasattr(data, "categories") and hasattr(data, "sampling")):
             raise ConfigurationError(
-                f"task=joint needs a JointDataModule, got {type(data).__name__}: data=sample, davis or youtube"
+                f"task=joint needs a JointDataModule, got {type(data).__name__}: data=sample, davis, youtube or shards"
             )
         self.inpainting.setup(stage)
         self.segmentation.setup(stage)

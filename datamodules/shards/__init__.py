@@ -1,5 +1,6 @@
-"""Clips of tar shards: writing them, and a data module that streams them."""
+"""Clips of tar shards: writing them, and data modules that stream them."""
 
-from .module import TarShards
+from .inpainting import TarShards
+from .instances import InstanceShards
 
-__all__ = ["TarShards"]
+__all__ = ["InstanceShards", "TarShards"]

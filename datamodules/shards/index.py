@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from lightvid.annotations.youtube_vis import Category
 from lightvid.errors import DataError
 
 from ..layout import Split
 from .files import REMOTE, open_file
 
+Kind = Literal["inpainting", "instances"]
 INDEX_FILE = "index.json"
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -20,11 +24,19 @@ FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 class ShardVideo(NamedTuple):
-    """A video in a shard: the key of its members in the tar, its name, and its number of frames."""
+    """A video in a shard.
+
+    Attributes:
+        key: of its members in the tar.
+        name: of the video.
+        length: frames.
+        is_learnable: whether there is something in it to train on; of instances, see `InstanceVideo`.
+    """
 
     key: str
     name: str
     length: int
+    is_learnable: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,23 @@ class Shard:
     videos: list[ShardVideo]
 
 
-def read_index(root: str) -> dict[Split, list[Shard]]:
-    """The shards of each split.
+@dataclass(frozen=True)
+class Index:
+    """All shards of a dataset.
+
+    Attributes:
+        kind: of the clips that their videos are for: with holes, or with instances.
+        splits: the shards of each.
+        categories: of instances, as in an annotation file.
+    """
+
+    kind: Kind
+    splits: Mapping[Split, list[Shard]]
+    categories: list[Category] = field(default_factory=list)
+
+
+def read_index(root: str) -> Index:
+    """What shards there are; an index without a kind, as they first were, is of inpainting.
 
     Args:
         root: a folder, or the address of one: `https://...`, `http://...` or `gs://...`.
@@ -61,26 +88,41 @@ def read_index(root: str) -> dict[Split, list[Shard]]:
     try:
         if content["version"] != VERSION:
             raise DataError(f"{place}: version {content['version']} of an index, and this program knows {VERSION}")
-        return {split: [_shard(root, shard) for shard in content[split]] for split in SPLITS}
-    except (KeyError, TypeError, AttributeError) as error:
+        return _index(root, content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{place}: not an index of shards ({type(error).__name__}: {error})") from None
 
 
-def write_index(folder: Path, splits: dict[Split, list[Shard]]) -> None:
-    """Write the index of shards that lie in a folder."""
-    content: dict[str, Any] = {"version": VERSION}
-    for split, shards in splits.items():
+def write_index(folder: Path, index: Index) -> None:
+    """Write the index of shards that lie in a folder; it appears when it is complete."""
+    content: dict[str, Any] = {"version": VERSION, "kind": index.kind}
+    if index.categories:
+        content["categories"] = [asdict(category) for category in index.categories]
+    for split, shards in index.splits.items():
         content[split] = [{"file": Path(shard.url).name, "videos": list(map(list, shard.videos))} for shard in shards]
-    (folder / INDEX_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    partial = folder / f".{INDEX_FILE}.partial"
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(partial, folder / INDEX_FILE)
+
+
+def _index(root: str, content: dict[str, Any]) -> Index:
+    kind: Kind = content.get("kind", "inpainting")
+    if kind not in get_args(Kind):
+        raise ValueError(f"shards of {kind}")
+    categories = content["categories"] if kind == "instances" else []
+    return Index(
+        kind,
+        {split: [_shard(root, shard) for shard in content[split]] for split in SPLITS},
+        [Category(int(category["id"]), str(category["name"])) for category in categories],
+    )
 
 
 def _shard(root: str, content: dict[str, Any]) -> Shard:
     file = str(content["file"])
     if not FILE_NAME.fullmatch(file):
         raise DataError(f"{_join(root, INDEX_FILE)}: '{file}' is not the name of a file beside it")
-    return Shard(
-        _join(root, file), [ShardVideo(str(k), str(name), int(length)) for k, name, length in content["videos"]]
-    )
+    videos = [ShardVideo(str(k), str(name), int(n), *map(bool, more)) for k, name, n, *more in content["videos"]]
+    return Shard(_join(root, file), videos)
 
 
 def _join(root: str, file: str) -> str:

@@ -57,8 +57,8 @@ class ShardLoader:
         order = self.clips.order
         if isinstance(order, TrainingOrder):
             order = replace(order, epoch=epoch, start=start)
-        clips = ShardClips(self.clips.clips, self.clips.shards, order, self.clips.process)
-        for delivered, batch in enumerate(_load(clips, self.workers, self.collate), start + 1):
+        batches = _load(self.clips.in_order(order), self.workers, self.collate)
+        for delivered, batch in enumerate(batches, start + 1):
             self._epoch, self._delivered = epoch, delivered
             yield batch
 
@@ -74,9 +74,10 @@ class ShardLoader:
             ConfigurationError: in the middle of an epoch whose order depended on other numbers, or on other shards.
         """
         self._epoch, self._delivered = state["epoch"], state["delivered"]
-        if self._delivered >= state["batches"]:
+        if self._delivered >= state.get("batches", len(self)):
             self._epoch, self._delivered = self._epoch + 1, 0
-        changed = {name: (state[name], now) for name, now in self._shared_out().items() if state[name] != now}
+        # what the state does not tell is taken as it is
+        changed = {n: (state[n], now) for n, now in self._shared_out().items() if state.get(n, now) != now}
         if changed and self._delivered:
             what = ", ".join(f"{name}={now} (was {before})" for name, (before, now) in changed.items())
             raise ConfigurationError(

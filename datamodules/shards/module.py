@@ -1,37 +1,47 @@
-"""Clips of tar shards, for datasets that are larger than a disk."""
+"""What the data modules of tar shards share: they stream, for datasets that are larger than a disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from lightvid.errors import ConfigurationError, DataError
+from lightvid.errors import ConfigurationError
 
-from ..base import check_least, process_of_group
-from ..inpainting import InpaintingDataModule
-from ..layout import Split, VideoPaths
-from ..transforms import ClipTransform
-from .index import Shard, read_index
+from ..base import ClipDataModule, check_least, process_of_group
+from ..layout import Split
+from .index import SPLITS, Index, Kind, Shard, ShardVideo, read_index
 from .loader import ShardLoader, ShardValidationLoader
 from .order import TrainingOrder, ValidationOrder, Worker
-from .stream import ShardClips
+from .stream import ShardClips, Unpack
+
+logger = logging.getLogger(__name__)
+
+WAYS_OUT: dict[Kind, str] = {
+    "inpainting": "these shards hold clips for inpainting: task=inpaint data=shards trains on them "
+    "(`lightvid write-shards --data youtube_vis` writes those of instances)",
+    "instances": "these shards hold videos with instances: task=vis data=shards trains on them "
+    "(`lightvid write-shards --data youtube_vos` writes those for inpainting)",
+}
 
 
-class TarShards(InpaintingDataModule):
-    """Clips of the tar shards that `lightvid write-shards` writes, streamed.
+class ShardDataModule(ClipDataModule):
+    """Clips of the tar shards that `lightvid write-shards` writes, streamed; a subclass goes before the folder's class.
 
-    Clips, holes and augmentations are made as from a folder, and validation gives the same clips. A training sample is
-    a function of the seed and its running number; the order of the samples depends on the numbers of processes and
+    Clips and augmentations are made as from a folder, and validation gives the same clips. A training sample is a
+    function of the seed and its running number; the order of the samples depends on the numbers of processes and
     workers, too, and a run is resumed exactly with as many of them as before. Every process reads its part of the
     shards from the start to the end, in an order of the shards that changes with the epoch.
 
     Args:
         root: the folder of the shards, or its address: `https://...`, `http://...` (by curl) or `gs://...`.
         shuffle_buffer: how many videos a worker holds in memory, compressed, to shuffle their clips.
-        options: see `InpaintingDataModule`; the objects that `masks="object"` takes from another video are those of
-            one in the buffer, in validation the video's own.
+        options: of the class for folders.
     """
+
+    kind: ClassVar[Kind]
 
     def __init__(self, root: str, *, shuffle_buffer: int = 16, **options: Any) -> None:
         super().__init__(root, **options)
@@ -40,37 +50,45 @@ class TarShards(InpaintingDataModule):
         self.shuffle_buffer = shuffle_buffer
         self._shards: dict[Split, list[Shard]] = {}
 
-    def find_videos(self, split: Split) -> list[VideoPaths]:
-        """Shards have no files of single videos.
+    @property
+    @abstractmethod
+    def unpack(self) -> Unpack:
+        """See `ShardClips`."""
+
+    @abstractmethod
+    def choose_videos(self, split: Split, index: Index) -> list[Shard]:
+        """The shards of a split with the videos to read alone.
 
         Raises:
-            ConfigurationError: always.
+            DataError: a video cannot be read as the options ask.
         """
-        raise ConfigurationError(f"{self.address}: the videos of shards are read as a stream, not by path")
+
+    @abstractmethod
+    def make_clips(self, index: Index) -> None:
+        """Set `_train` and `_validation`, without videos, which the stream gives them."""
 
     def setup(self, stage: str) -> None:
         """Read the index; no shard is opened.
 
         Raises:
-            DataError: there is no index, it has no video, or a video is too short.
+            ConfigurationError: the shards hold another kind of clips.
+            DataError: there is no index, it has no video, or one that cannot be read as the options ask.
         """
-        if stage not in ("fit", "validate") or "validation" in self._shards:
+        missing = [split for split in SPLITS if split not in self._shards and (stage, split) != ("validate", "train")]
+        if stage not in ("fit", "validate") or not missing:
             return
         index = read_index(self.address)
-        lengths: dict[Split, int] = {
-            "train": self.frames + self.reference_frames,
-            "validation": self.validation_frames,
-        }
-        self._shards = {split: self._long_enough(split, index[split], length) for split, length in lengths.items()}
+        if index.kind != self.kind:
+            raise ConfigurationError(f"{self.address}: {WAYS_OUT[index.kind]}")
+        for split in missing:
+            shards = self.choose_videos(split, index)
+            logger.info("%s: %d videos in %d shards of %s", split, sum(_sizes(shards)), len(shards), self.address)
+            self._shards[split] = shards
+        self.make_clips(index)
 
     def train_dataloader(self) -> ShardLoader:  # type: ignore[override]
         """Shuffled batches, a different order in each epoch; the last incomplete ones are left out."""
-        transform = ClipTransform(
-            self.height, self.width, horizontal_flip=self.horizontal_flip, colour_jitter=self.colour_jitter
-        )
-        clips = self._clips(
-            [], transform, self.frames, self.masks, self.sampling, reference_frames=self.reference_frames
-        )
+        assert self._train is not None, "setup('fit') comes first"
         shards, process = self._shards["train"], _process()
         order = TrainingOrder(
             _sizes(shards),
@@ -84,32 +102,22 @@ class TarShards(InpaintingDataModule):
                 f"an epoch of {sum(order.shard_sizes) * self.clips_per_video} clips has no batch of {self.batch_size} "
                 f"clips x {process.processes} processes: lower data.batch_size or raise data.clips_per_video"
             )
-        return ShardLoader(ShardClips(clips, shards, order, process), workers=self.workers, collate=self.collate)
+        clips = ShardClips(self._train, shards, order, process, self.unpack)
+        return ShardLoader(clips, workers=self.workers, collate=self.collate)
 
     def val_dataloader(self) -> ShardValidationLoader:  # type: ignore[override]
         """Every readable validation video once, always the same."""
-        transform = ClipTransform(self.height, self.width)
-        clips = self._clips([], transform, self.validation_frames, self.validation_masks, None)
+        assert self._validation is not None, "setup('fit') or setup('validate') comes first"
         shards = self._shards["validation"]
         order = ValidationOrder(_sizes(shards), self.validation_batch_size)
-        dataset = ShardClips(clips, shards, order, _process())
-        return ShardValidationLoader(dataset, self.skipped, workers=self.workers, collate=self.collate)
+        clips = ShardClips(self._validation, shards, order, _process(), self.unpack)
+        return ShardValidationLoader(clips, self.skipped, workers=self.workers, collate=self.collate)
 
-    def _long_enough(self, split: Split, shards: Sequence[Shard], frames: int) -> list[Shard]:
-        """The shards without the videos that are too short."""
-        for shard in shards:
-            for video in shard.videos:
-                if video.length < frames:
-                    message = f"{shard.url}/{video.name}: too short, {video.length} frames for clips of {frames}"
-                    if self.on_error == "raise":
-                        raise DataError(f"{message}; data.on_error=skip leaves such videos out")
-                    self.skipped.append(message)
-        kept = [replace(shard, videos=[v for v in shard.videos if v.length >= frames]) for shard in shards]
-        if not any(shard.videos for shard in kept):
-            raise DataError(
-                f"{self.address}: no video in the {split} shards that is long enough ({len(shards)} shards)"
-            )
-        return [shard for shard in kept if shard.videos]
+
+def only(shards: Sequence[Shard], is_wanted: Callable[[ShardVideo], bool]) -> list[Shard]:
+    """The shards with the wanted videos alone, without those that then have none."""
+    kept = [replace(shard, videos=[video for video in shard.videos if is_wanted(video)]) for shard in shards]
+    return [shard for shard in kept if shard.videos]
 
 
 def _sizes(shards: Sequence[Shard]) -> list[int]:

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import webdataset
 
+from lightvid.annotations.youtube_vis import Category
 from lightvid.errors import ConfigurationError, DataError
-from lightvid.video import Video, open_video
-from lightvid.video.reading import ImageSequence
 
 from ..arguments import Parser
 from ..davis import DAVIS
 from ..inpainting import InpaintingDataModule
-from ..layout import Split, VideoPaths
+from ..layout import Split
 from ..video_folder import VideoFolder
+from ..youtube_vis import YouTubeVISDataModule
 from ..youtube_vos import YouTubeVOS
-from .index import INDEX_FILE, SPLITS, Shard, ShardVideo, write_index
-from .stream import DESCRIPTION, members
+from .index import INDEX_FILE, SPLITS, Index, Kind, Shard, ShardVideo, write_index
+from .samples import pack_annotated, pack_instances
 
-LAYOUTS: dict[str, type[InpaintingDataModule]] = {"youtube_vos": YouTubeVOS, "davis": DAVIS, "videos": VideoFolder}
+Dataset = InpaintingDataModule | YouTubeVISDataModule
+LAYOUTS: dict[str, type[Dataset]] = {
+    "davis": DAVIS,
+    "ovis": YouTubeVISDataModule,
+    "videos": VideoFolder,
+    "youtube_vis": YouTubeVISDataModule,
+    "youtube_vos": YouTubeVOS,
+}
+ANNOTATION_OPTIONS = ("annotations", "validation_annotations")
+TASKS: dict[Kind, str] = {"inpainting": "inpaint", "instances": "vis"}
+
+
+class Source(NamedTuple):
+    """What shards are written of.
+
+    Attributes:
+        kind: see `Index`.
+        videos: of each split.
+        pack: makes a sample of a key and one of them.
+        categories: see `Index`.
+    """
+
+    kind: Kind
+    videos: Mapping[Split, Sequence[Any]]
+    pack: Callable[[str, Any], tuple[ShardVideo, dict[str, str | bytes]]]
+    categories: list[Category]
 
 
 def run(arguments: list[str]) -> None:
@@ -31,48 +56,58 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         ConfigurationError: wrong arguments, or a folder that cannot be written to.
-        DataError: a video of the dataset is missing or is not made of images.
+        DataError: a video or a record of the dataset is missing or wrong, or a video is not made of images.
     """
     options = _parse(arguments)
     target = Path(options.out).expanduser()
-    data = LAYOUTS[options.data](options.root)
+    chosen = {name: getattr(options, name) for name in ANNOTATION_OPTIONS if getattr(options, name) is not None}
+    data = LAYOUTS[options.data](options.root, **chosen)
     if not data.root.is_dir():
         raise DataError(f"{data.root}: no such folder (--root is the folder of the dataset)")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        if any(target.iterdir()):
-            raise ConfigurationError(f"{target}: holds other files; shards need a folder of their own")
-        written = write_shards(data, target, shard_bytes=int(options.shard_size * 1e6))
+        _check_empty(target)
+        index = write_shards(data, target, shard_bytes=int(options.shard_size * 1e6))
     except OSError as error:
         raise ConfigurationError(f"{target}: cannot write shards ({error.strerror})") from None
-    for split, shards in written.items():
+    for split, shards in index.splits.items():
         print(f"{split}: {sum(len(shard.videos) for shard in shards)} videos in {len(shards)} shards")
-    print(f"{target}: train on it with data=shards data.root={target}")
+    print(f"{target}: train on it with task={TASKS[index.kind]} data=shards data.root={target}")
 
 
-def write_shards(data: InpaintingDataModule, folder: Path, *, shard_bytes: int) -> dict[Split, list[Shard]]:
+def write_shards(data: Dataset, folder: Path, *, shard_bytes: int) -> Index:
     """Write the videos of both splits with their annotations, files as they are, and last the index; or nothing.
 
     Args:
-        data: knows where the videos are.
+        data: knows where the videos are and, of instances, which annotation files are taken.
         folder: an empty one.
         shard_bytes: a shard ends with the video that reaches so many.
 
     Raises:
-        DataError: a video is missing or is not made of images.
+        DataError: a video or a record is missing or wrong, or a video is not made of images.
     """
+    source = _open(data)
     try:
-        written = {split: list(_write_split(data, split, folder, shard_bytes)) for split in SPLITS}
-        write_index(folder, written)
+        splits = {split: list(_write_split(source, split, folder, shard_bytes)) for split in SPLITS}
+        index = Index(source.kind, splits, source.categories)
+        write_index(folder, index)
     except BaseException:  # an interrupt, too: another attempt needs the folder empty
-        for file in (folder / INDEX_FILE, *(tar for split in SPLITS for tar in folder.glob(f"{split}-*.tar"))):
+        for file in (folder / INDEX_FILE, *_tars(folder)):
             file.unlink(missing_ok=True)
         raise
-    return written
+    return index
 
 
-def _write_split(data: InpaintingDataModule, split: Split, folder: Path, shard_bytes: int) -> Iterator[Shard]:
-    rest = iter(enumerate(data.find_videos(split)))
+def _open(data: Dataset) -> Source:
+    if isinstance(data, InpaintingDataModule):
+        return Source("inpainting", {split: data.find_videos(split) for split in SPLITS}, pack_annotated, [])
+    files = data.choose_files("fit")
+    videos = {split: data.open_videos(split, files[split]) for split in SPLITS}
+    return Source("instances", videos, pack_instances, files["train"].categories)
+
+
+def _write_split(source: Source, split: Split, folder: Path, shard_bytes: int) -> Iterator[Shard]:
+    rest = iter(enumerate(source.videos[split]))
     entry = next(rest, None)
     number = 0
     while entry is not None:
@@ -81,7 +116,7 @@ def _write_split(data: InpaintingDataModule, split: Split, folder: Path, shard_b
         with path.open("wb") as stream, webdataset.TarWriter(stream, encoder=False, user="", group="", mtime=0) as tar:
             size = 0
             while entry is not None and (not videos or size < shard_bytes):
-                video, sample = _read(f"{entry[0]:06d}", entry[1])
+                video, sample = source.pack(f"{entry[0]:06d}", entry[1])
                 size += tar.write(sample)
                 videos.append(video)
                 entry = next(rest, None)
@@ -89,26 +124,19 @@ def _write_split(data: InpaintingDataModule, split: Split, folder: Path, shard_b
         number += 1
 
 
-def _read(key: str, paths: VideoPaths) -> tuple[ShardVideo, dict[str, str | bytes]]:
-    """A video as one sample of a shard: its frames, its masks and what they are called."""
-    video = open_video(paths.frames)
-    masks = None if paths.annotations is None else open_video(paths.annotations)
-    description = {
-        "name": video.name,
-        "frames": [Path(name).name for name in video.frame_names],
-        "masks": None if masks is None else [Path(name).name for name in masks.frame_names],
-    }
-    sample: dict[str, str | bytes] = {"__key__": key, DESCRIPTION: json.dumps(description).encode()}
-    sample |= _files("frame", video)
-    if masks is not None:
-        sample |= _files("mask", masks)
-    return ShardVideo(key, video.name, len(video)), sample
+def _check_empty(folder: Path) -> None:
+    files = set(folder.iterdir())
+    if files and files == set(_tars(folder)):
+        raise ConfigurationError(
+            f"{folder}: holds shards without an {INDEX_FILE}, of a `write-shards` that was killed or is still running: "
+            "delete them to write again, or take another folder"
+        )
+    if files:
+        raise ConfigurationError(f"{folder}: holds other files; shards need a folder of their own")
 
 
-def _files(kind: str, video: Video) -> dict[str, bytes]:
-    if not isinstance(video, ImageSequence):
-        raise DataError(f"{video.path}: a video file; shards hold images, which `ffmpeg -i FILE OUT/%05d.png` makes")
-    return dict(zip(members(kind, video.frame_names), video.contents(video.frame_names), strict=True))
+def _tars(folder: Path) -> list[Path]:
+    return [tar for split in SPLITS for tar in folder.glob(f"{split}-*.tar")]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -117,7 +145,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", required=True, help="the dataset's folder")
     parser.add_argument("-o", "--out", required=True, help="a new folder")
     parser.add_argument("--shard-size", type=float, default=500, metavar="MB", help="of a tar, about (default: 500)")
+    parser.add_argument("--annotations", metavar="FILE", help="of instances to train on (default: the one found)")
+    parser.add_argument("--validation-annotations", metavar="FILE", help="likewise to validate on")
     options = parser.parse_args(arguments)
     if options.shard_size <= 0:
         parser.error(f"argument --shard-size: expected megabytes above 0, got {options.shard_size:g}")
+    for name in ANNOTATION_OPTIONS:
+        if getattr(options, name) is not None and LAYOUTS[options.data] is not YouTubeVISDataModule:
+            parser.error(f"argument --{name.replace('_', '-')}: of youtube_vis and ovis alone, not of {options.data}")
     return options

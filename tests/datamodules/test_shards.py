@@ -28,7 +28,7 @@ def root(davis_root, tmp_path):
     folder = tmp_path / "shards"
     folder.mkdir()
     written = write_shards(DAVIS(str(davis_root)), folder, shard_bytes=int(3.5 * size))
-    assert [len(shard.videos) for shard in written["train"]] == [4, 2]
+    assert [len(shard.videos) for shard in written.splits["train"]] == [4, 2]
     return folder
 
 
@@ -153,6 +153,12 @@ def test_a_resumed_epoch_goes_on_exactly(root, monkeypatch, workers):
         other.load_state_dict(state)
 
 
+def test_a_checkpoint_with_the_place_alone_is_gone_on_with(root, monkeypatch):
+    _, loader = read(root, monkeypatch)
+    loader.load_state_dict({"epoch": 1, "delivered": 2})
+    assert len(list(loader)) == len(loader) - 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -164,7 +170,7 @@ def test_a_resumed_epoch_goes_on_exactly(root, monkeypatch, workers):
 )
 def test_an_epoch_does_not_go_on_in_another_order(root, monkeypatch, change, message):
     options = {"clips_per_video": 3, "shuffle_buffer": 3}
-    replace(root, " 8\n", " 3\n")  # a video that is too short for clips of four
+    replace(root, " 8,\n", " 3,\n")  # a video that is too short for clips of four
     _, stopped = read(root, monkeypatch, **options)
     for _ in zip(range(7), stopped):  # noqa: B905
         pass
@@ -295,7 +301,7 @@ def test_a_shard_that_is_missing_is_named(root, monkeypatch):
         (lambda folder: (folder / "index.json").write_text('{"version": 9}'), "version 9"),
         (lambda folder: replace(folder, "train-000000.tar", "../secret.tar"), "not the name of a file beside it"),
         (lambda folder: replace(folder, "train-000000.tar", "pipe:touch x"), "not the name of a file beside it"),
-        (lambda folder: replace(folder, " 8\n", " 2\n"), "t0: too short, 2 frames for clips of 3"),
+        (lambda folder: replace(folder, " 8,\n", " 2,\n"), "t0: too short, 2 frames for clips of 3"),
     ],
 )
 def test_a_wrong_index_is_answered_in_one_line(root, monkeypatch, change, message):

@@ -337,7 +337,7 @@ def test_a_wrong_choice_is_named(option):
     assert f"data.{next(iter(option))}" in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["sample", "youtube_vis", "ovis"])
+@pytest.mark.parametrize("name", ["sample", "youtube_vis", "ovis", "shards"])
 def test_the_configurations_of_the_data_build(name):
     plain = yaml.safe_load((Path(str(files("lightvid.configs"))) / f"data/vis/{name}.yaml").read_text())["data"]
     module, _, kind = plain["class_path"].rpartition(".")
