@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -135,6 +136,7 @@ class SteppedTask(pl.LightningModule):
         drop_frozen_gradients(optimizer, self.steps_before())
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm  # of parts on other processes, too
         name = dict(zip(map(id, self.trainer.optimizers), self.optimizer_names(), strict=False))[id(optimizer)]
         self._measured[f"gradient_norm/{name}"] = norm
         scaler = scaler_of(self.trainer)

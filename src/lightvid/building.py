@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightvid.configuration import Plain, nearest, root_keys, short_key
+from lightvid.configuration import nearest, root_keys
+from lightvid.configuration_files import Plain, short_key
 from lightvid.errors import ConfigurationError, LightvidError
 
 if TYPE_CHECKING:
@@ -57,19 +58,23 @@ def build(plain: Plain) -> Run:
         options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
-    _check_strategy(str(options["strategy"]))
+    options["strategy"] = _known_strategy(options["strategy"])
     plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
     trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}))
     return Run(built.task, built.data, trainer)
 
 
-def _check_strategy(name: str) -> None:
-    if name.startswith(("fsdp", "deepspeed")):
+def _known_strategy(name: Any) -> Any:
+    """Lightning keeps the name fsdp for a strategy of its own, which needs GPUs and folders of checkpoints."""
+    if name == "fsdp":
+        return "fully_sharded_segmenter"
+    if str(name).startswith(("fsdp", "deepspeed")):
         raise ConfigurationError(
-            f"trainer.strategy={name} keeps a part of each parameter on each process, and the tasks clip, average and "
-            "exchange whole ones: use ddp_find_unused_parameters_true, and backbone=reversible or checkpoint to save "
+            f"trainer.strategy={name} is not supported: task=vis takes fsdp, which divides parameters over the "
+            "processes, all tasks take ddp_find_unused_parameters_true, and backbone=reversible or checkpoint saves "
             "memory"
         )
+    return name
 
 
 def _make(constructor: Callable[[], Any]) -> Any:

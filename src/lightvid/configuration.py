@@ -7,30 +7,33 @@ and nothing heavy is imported until it is built.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import difflib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import (
-    InterpolationKeyError,
-    InterpolationResolutionError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import OmegaConfBaseException
 
+from lightvid.configuration_files import (
+    Plain,
+    as_mapping,
+    first_line,
+    load_saved,
+    load_shipped,
+    load_yaml,
+    one_line_errors,
+    resolve,
+    short_key,
+)
 from lightvid.errors import ConfigurationError
 from lightvid.launch import RUN_DIR, is_main, starts_apart
-
-Plain = dict[str, Any]
 
 GROUPS = ("task", "backbone", "data", "trainer", "logger", "paper")
 
@@ -38,8 +41,7 @@ GROUPS = ("task", "backbone", "data", "trainer", "logger", "paper")
 LITERAL = ("name", "out", "run_dir", "init_from", "data.root")
 NULLABLE = ("name", "run_dir", "init_from")  # of these: for them, `null` is none
 
-CONFIG_FILE = "config.yaml"
-LINKED_FILE = "linked.yaml"
+NONE = ("null", "None")  # the latter as W&B's agent writes the null of a sweep
 
 
 def compose(arguments: Sequence[str], *, saved: Path | None = None, run_dir: str | None = None) -> Plain:
@@ -71,7 +73,7 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
             raise ConfigurationError(
                 f"{name}={value} cannot change a saved configuration: override single values, or start a new run"
             )
-        tree = _load_saved(saved)
+        tree = load_saved(saved)
     else:
         tree = _compose_groups(choices)
     given = {key: value for key, value in dict(overrides).items() if not _is_none(key, value)}
@@ -79,45 +81,9 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
         _override(tree, key, value)
     _refuse_circles(tree)
     former = None if saved is None else str(tree.run_dir)
-    with _one_line_errors():
+    with one_line_errors():
         _place(tree, given.get("run_dir", run_dir), named="name" in given)
         return tree if former is None else _move(tree, former, str(tree.run_dir))
-
-
-def resolve(tree: DictConfig) -> Plain:
-    """A configuration as plain dictionaries, lists and values.
-
-    Raises:
-        ConfigurationError: a value that must be given and is not, or that refers to nothing or to itself.
-    """
-    with _one_line_errors():
-        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def save(tree: DictConfig, folder: Path) -> None:
-    """Write a run's configuration: resolved, and beside it with its references, which later overrides follow."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(yaml.safe_dump(resolve(tree), sort_keys=False))
-    (folder / LINKED_FILE).write_text(OmegaConf.to_yaml(tree))
-
-
-def load_yaml(path: Path) -> DictConfig:
-    """Read one configuration file.
-
-    Raises:
-        ConfigurationError: the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        tree = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such configuration file") from None
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path}: not a readable YAML file ({_yaml_problem(error)})") from None
-    if not isinstance(tree, DictConfig):
-        raise ConfigurationError(f"{path}: a configuration is a mapping of keys to values")
-    return tree
 
 
 def holds_a_run(folder: Path) -> bool:
@@ -127,7 +93,7 @@ def holds_a_run(folder: Path) -> bool:
 
 def root_keys() -> list[str]:
     """The keys that a configuration may have at its top."""
-    return [*map(str, _load_group_file("base.yaml")), "task", "backbone", "data"]
+    return [*map(str, load_shipped("base.yaml")), "task", "backbone", "data"]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -136,11 +102,6 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}Valid: {', '.join(options)}"
-
-
-def short_key(key: str) -> str:
-    """A key as a user writes it, without `init_args`."""
-    return key.replace(".init_args", "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -164,11 +125,11 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, st
 
 
 def _compose_groups(choices: dict[str, str]) -> DictConfig:
-    base = _load_group_file("base.yaml")
+    base = load_shipped("base.yaml")
     paper = [_load_choice("paper", name) for name in _names(choices.get("paper"))]
     task_name = _task_of(choices, paper) or base.choice.task
     task = _load_choice("task", task_name)
-    chosen = _as_mapping(
+    chosen = as_mapping(
         OmegaConf.merge(base.choice, task.get("choice", {}), *(p.get("choice", {}) for p in paper), choices)
     )
 
@@ -199,7 +160,7 @@ def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
     """Merge a file over a tree; where it names another class, or a list of them, what was there goes."""
     tree = copy.deepcopy(tree)
     _forget_arguments(tree, layer)
-    return _as_mapping(OmegaConf.merge(tree, layer))
+    return as_mapping(OmegaConf.merge(tree, layer))
 
 
 def _forget_arguments(tree: DictConfig, layer: DictConfig) -> None:
@@ -234,16 +195,7 @@ def _load_choice(group: str, name: str, task: str = "") -> DictConfig:
         available |= {Path(entry).stem: f"{folder}/{entry}" for entry in entries if entry.endswith(".yaml")}
     if name not in available:
         raise ConfigurationError(f"no {group} named '{name}': {nearest(name, available)}")
-    return _load_group_file(available[name])
-
-
-def _load_group_file(name: str) -> DictConfig:
-    return load_yaml(Path(str(files("lightvid.configs") / name)))
-
-
-def _as_mapping(tree: Any) -> DictConfig:
-    assert isinstance(tree, DictConfig)
-    return tree
+    return load_shipped(available[name])
 
 
 def _override(tree: DictConfig, key: str, value: str) -> None:
@@ -294,16 +246,24 @@ def _element(node: ListConfig, step: str, key: str) -> Any:
 
 
 def _is_none(key: str, value: str) -> bool:
-    return key in NULLABLE and value == "null"
+    return key in NULLABLE and value in NONE
 
 
 def _parse_value(key: str, value: str) -> Any:
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"'{key}={value}' is not readable as a value ({_first_line(error)})") from None
+        raise ConfigurationError(f"'{key}={value}' is not readable as a value ({first_line(error)})") from None
     assert isinstance(parsed, dict)
-    return parsed["value"]
+    return _with_nulls(parsed["value"])
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nulls(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(inner) for inner in value]
+    return None if value == "None" else value
 
 
 def _place(tree: DictConfig, run_dir: str | None, named: bool) -> None:
@@ -347,33 +307,7 @@ def _move(tree: DictConfig, former: str, folder: str) -> DictConfig:
             return folder + value.removeprefix(former)
         return value
 
-    return _as_mapping(OmegaConf.create(moved(OmegaConf.to_container(tree, resolve=False))))
-
-
-def _load_saved(path: Path) -> DictConfig:
-    tree = load_yaml(path)
-    linked = path.with_name(LINKED_FILE)
-    if path.name == CONFIG_FILE and linked.exists():
-        candidate = load_yaml(linked)
-        # A configuration that somebody has edited since stands for itself.
-        return candidate if resolve(candidate) == resolve(tree) else tree
-    return tree
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn OmegaConf's reports on values that are missing or refer to nothing into one line each."""
-    try:
-        yield
-    except MissingMandatoryValue as error:
-        key = short_key(str(error.full_key))
-        raise ConfigurationError(f"'{key}' is not given: add {key}=VALUE") from None
-    except (InterpolationKeyError, InterpolationResolutionError) as error:
-        raise ConfigurationError(
-            f"'{short_key(str(error.full_key))}' has a wrong reference: {_first_line(error)}"
-        ) from None
-    except RecursionError:
-        raise ConfigurationError("the configuration refers to itself: look for ${...} values in a circle") from None
+    return as_mapping(OmegaConf.create(moved(OmegaConf.to_container(tree, resolve=False))))
 
 
 def _refuse_circles(tree: DictConfig) -> None:
@@ -397,14 +331,3 @@ def _refuse_circles(tree: DictConfig) -> None:
         raise ConfigurationError(
             f"'{short_key(next(iter(open_ended)))}' refers to itself: look for ${{...}} in a circle"
         )
-
-
-def _yaml_problem(error: Exception) -> str:
-    """What is wrong, and in which line, where YAML says so."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -19,8 +19,8 @@ JOINT = [
     "task.inpainting.adversarial_weight=1",
     "task.balance=uncertainty",
 ]
-FIND_UNUSED, PER_NETWORK = (
-    f"trainer.strategy={name}" for name in ("ddp_find_unused_parameters_true", "ddp_per_network")
+FIND_UNUSED, PER_NETWORK, SHARDED = (
+    f"trainer.strategy={name}" for name in ("ddp_find_unused_parameters_true", "ddp_per_network", "fsdp")
 )
 
 
@@ -75,6 +75,7 @@ def test_inpainting(tiny, pair, options):
     [
         pytest.param([], id="additive"),
         pytest.param(["backbone=deformable,reversible", "task.accumulate=2"], id="reversible, accumulated"),
+        pytest.param([SHARDED, "backbone=deformable,reversible", "task.accumulate=2"], id="in parts, reversible"),
     ],
 )
 def test_instance_segmentation(tiny_vis, pair, options):

@@ -17,7 +17,7 @@ from lightvid.launch import is_main
 from lightvid.training import train
 
 LAUNCHERS = ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NAME")
-LONGEST = 180  # seconds, on a machine that does much else
+LONGEST = 300  # seconds, on a machine that does much else
 QUIET = ("trainer.devices=2", "callbacks.pictures=null", "loggers.wandb=null")
 
 
@@ -60,14 +60,15 @@ def test_a_killed_process_ends_the_run_with_a_message_and_it_resumes(tiny, alone
             time.sleep(0.05)
         (child,) = children(main.pid)
         os.kill(child, signal.SIGKILL)
-        _, errors = main.communicate(timeout=60)
+        _, errors = main.communicate(timeout=LONGEST)
     finally:
         main.kill()
     assert main.returncode == 2, errors[-2000:]
     assert f"another process of this run has ended, or cannot be reached; resume={run} goes on" in errors
     assert "Traceback" not in errors
     reached = torch.load(last, weights_only=True)["global_step"]
-    train([f"resume={run}", "trainer.devices=1", f"trainer.max_steps={reached + 2}", "trainer.limit_val_batches=0"])
+    alone = ["trainer.devices=1", "data.batch_size=4"]  # as many clips a step as both had
+    train([f"resume={run}", *alone, f"trainer.max_steps={reached + 2}", "trainer.limit_val_batches=0"])
     assert torch.load(last, weights_only=True)["global_step"] == reached + 2
 
 
@@ -114,7 +115,7 @@ def test_a_strategy_of_one_network_each_is_for_inpainting_alone(pair, request, t
         pair([*arguments, "callbacks.best=null", "callbacks.last=null", "trainer.enable_checkpointing=false"])
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "fsdp_cpu_offload", "ddp_per_netwrok"])
+@pytest.mark.parametrize("strategy", ["fsdp_cpu_offload", "deepspeed_stage_3", "ddp_per_netwrok"])
 def test_a_strategy_that_does_not_fit_is_refused_in_one_line(tiny_vis, strategy):
     with pytest.raises(ConfigurationError, match=strategy.split("_")[0]) as caught:
         build(compose(tiny_vis("trainer.devices=2", f"trainer.strategy={strategy}")))

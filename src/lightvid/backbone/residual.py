@@ -22,7 +22,7 @@ def additive(blocks: Iterable[Block], x: Tensor, context: TokenContext, *, overw
     """
     owned = overwrite_x
     for block in blocks:
-        if block.norm == "post":
+        if block.norm == "post" or torch.is_grad_enabled():  # nothing to overwrite
             x = block(x, context)
             continue
         normed = block.mixer_norm(x)
