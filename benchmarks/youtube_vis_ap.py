@@ -61,7 +61,12 @@ def main() -> None:
     peers: dict[str, Evaluator] = {"pair by pair": pairwise_ap}
     if options.released:
         peers["released evaluator"] = released_evaluator(options.released)
-    worst = max(difference(peer, *small_set(seed)) for peer in peers.values() for seed in range(checks))
+    worst = max(
+        difference(peer, truth, results)
+        for peer in peers.values()
+        for truth, results in map(small_set, range(checks))
+        if results or peer is pairwise_ap  # the released one ends in an error where there are none
+    )
     print(f"{checks} small sets: largest difference {worst:.1e}")
     if worst > 1e-12:
         raise SystemExit("the numbers differ")

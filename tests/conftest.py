@@ -6,10 +6,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is decorated: they run on the CPU
 os.environ["WANDB_MODE"] = "disabled"  # a test that reads W&B files back asks for mode=offline itself
 os.environ.setdefault("WANDB_SILENT", "true")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin each test with the same random numbers, whichever tests its process has run before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

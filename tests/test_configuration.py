@@ -11,7 +11,8 @@ from lightvid import networks
 from lightvid.attention import DeformableAttention
 from lightvid.building import build, check
 from lightvid.checkpoints.building import build as build_module
-from lightvid.configuration import compose, compose_linked, load_yaml, save
+from lightvid.configuration import compose, compose_linked
+from lightvid.configuration_files import load_yaml, save
 from lightvid.errors import ConfigurationError, LightvidError
 from lightvid.networks import deformable_vistr, vistr
 
@@ -356,3 +357,14 @@ def test_null_takes_back_a_name_and_a_start(tmp_path):
     plain = compose(["name=null", "init_from=null"], saved=tmp_path / "config.yaml")
     assert plain["init_from"] is None
     assert plain["name"] == compose([f"out={tmp_path}"])["name"] != "null"
+
+
+def test_the_null_of_a_sweep_is_null_as_its_agent_writes_it():
+    values = {"task.schedule": None, "task.generator_optimizer.betas": [0.0, None], "init_from": None, "name": None}
+    by_agent = [f"{name}={value}" for name, value in values.items()]
+    assert by_agent[:2] == ["task.schedule=None", "task.generator_optimizer.betas=[0.0, None]"]
+    plain, task = compose(by_agent), compose(by_agent)["task"]["init_args"]
+    assert task["schedule"] is None
+    assert task["generator_optimizer"]["init_args"]["betas"] == [0.0, None]
+    assert plain["init_from"] is None
+    assert plain["name"] == "additive-sample"

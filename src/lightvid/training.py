@@ -22,7 +22,8 @@ from rich.table import Table
 from lightvid.building import Run, build
 from lightvid.checkpoint_reading import read
 from lightvid.checkpoints.transfer import locate
-from lightvid.configuration import CONFIG_FILE, compose, compose_linked, holds_a_run, nearest, resolve, save
+from lightvid.configuration import compose, compose_linked, holds_a_run, nearest
+from lightvid.configuration_files import CONFIG_FILE, resolve, save
 from lightvid.errors import CheckpointError, ConfigurationError
 from lightvid.launch import RUN_DIR, is_main
 from lightvid.run_lock import RunLock
@@ -114,7 +115,9 @@ def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     name = special.get("checkpoint", "best")
     checkpoint = Path(name) if name.endswith(".ckpt") else folder / "checkpoints" / f"{name}.ckpt"
     if not checkpoint.is_file():
-        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+        last = checkpoint.with_name("last.ckpt")
+        hint = "; the run has not been validated yet, checkpoint=last takes its last one" if last.is_file() else ""
+        raise CheckpointError(f"{checkpoint}: no such checkpoint{hint}")
     read(checkpoint)  # or Lightning would say in its own way what is wrong with it
     plain = compose(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
     kept = {name: plain["callbacks"].get(name) for name in ("progress", "skipped")}

@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightvid.datamodules import DAVIS
+from lightvid.errors import ConfigurationError
 
 OPTIONS = {"height": 16, "width": 32, "frames": 3, "batch_size": 1, "colour_jitter": 0.3}
 
@@ -99,4 +100,32 @@ def test_skipped_batches_are_not_read_again(davis_root):
     finally:
         loader.dataset.__class__.__getitem__ = get
     assert rest == whole[4:] and len(read) == 2 and len(loader) == 6
-    assert loader.state_dict() == {"epoch": 0, "delivered": 6}
+    state = loader.state_dict()
+    assert (state["epoch"], state["delivered"]) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 5}, r"seed=5 \(was 0\)"),
+        ({"batch_size": 2}, r"batch_size_x_processes=2 \(was 1\)"),
+        ({"clips_per_video": 3}, r"clips_per_video=3 \(was 1\)"),
+    ],
+)
+def test_an_epoch_does_not_go_on_with_other_batches_but_the_next_may_have_them(davis_root, change, message):
+    def loader(**changes):
+        data = DAVIS(str(davis_root), **{**OPTIONS, **changes}, workers=0)
+        data.setup("fit")
+        return data.train_dataloader()
+
+    stopped = loader()
+    batches = iter(stopped)
+    next(batches)
+    with pytest.raises(ConfigurationError, match=f"{message}: set it back to resume, or .* init_from=") as caught:
+        loader(**change).load_state_dict(stopped.state_dict())
+    assert "\n" not in str(caught.value)
+    for _ in batches:
+        pass
+    other = loader(**change)
+    other.load_state_dict(stopped.state_dict())
+    assert other.batch_sampler.sampler.epoch == 1

@@ -40,7 +40,7 @@ FLAGS = (
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here")
 
 
-def until(condition, what, seconds=30):
+def until(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"waited for {what}"
@@ -89,24 +89,25 @@ def save_run(file):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = "import sys; from lightvid.demo.command import run; run(sys.argv[1:])"
-    options = ["--port", str(port), "--max-upload-mb", "1", "--max-frames", "20", "--sample", str(folder / "clip")]
     log = folder / "log.txt"
     environment = {**os.environ, "TMPDIR": str(folder / "work"), "OMP_NUM_THREADS": "1"}
-    with log.open("w") as output:
+    with socket.socket() as reserved, log.open("w") as output:
+        # Bound, and thus given to nobody else; with this option the server may listen at it.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        options = ["--port", str(port), "--max-upload-mb", "1", "--max-frames", "20", "--sample", str(folder / "clip")]
         server = subprocess.Popen(
             [sys.executable, "-c", command, *options], cwd=folder, env=environment, stdout=output, stderr=output
         )
-    try:
-        until(lambda: "the page is at" in log.read_text() or server.poll() is not None, "the server", 60)
-        assert server.poll() is None, log.read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+        try:
+            until(lambda: "the page is at" in log.read_text() or server.poll() is not None, "the server", 300)
+            assert server.poll() is None, log.read_text()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(120) == 0
     assert not list((folder / "work").glob("lightvid-demo-*")), "a stopped server leaves nothing"
     assert "Traceback" not in log.read_text(), log.read_text()
 
@@ -141,7 +142,7 @@ class Page:
         self.driver.execute_script("arguments[0].scrollIntoView()", self.driver.find_element(By.ID, name))
         self.driver.find_element(By.ID, name).click()
 
-    def notice(self, text, seconds=30):
+    def notice(self, text, seconds=120):
         until(lambda: text in self.text("#notice"), f"'{text}' in the notice", seconds)
 
     def messages(self):
@@ -198,8 +199,14 @@ def status(url):
         return error.code
 
 
+def downloaded(folder):
+    """The one file in a folder, once the browser has written it."""
+    files = list(folder.iterdir())
+    return files[0] if [file.suffix for file in files] == [".mp4"] and files[0].stat().st_size else None
+
+
 def check_result(folder):
-    file = until(lambda: next(iter((folder / "downloads").glob("*.mp4")), None), "the download")
+    file = until(lambda: downloaded(folder / "downloads"), "the download")
     clip, result = open_video(folder / "clip"), open_video(file)
     assert (len(result), result.size()) == (LENGTH, (HEIGHT, WIDTH))
     difference = np.abs(result.read(range(LENGTH)).astype(int) - clip.read(range(LENGTH)))
@@ -228,13 +235,13 @@ def test_an_object_is_removed_and_nobody_else_sees_it(folder, address):
         anna.notice("Painted on frame 0")
         anna.driver.find_elements(By.CSS_SELECTOR, "#motion input")[1].click()  # it stays where it is
         anna.click("run")
-        anna.notice("Done", seconds=60)
+        anna.notice("Done", seconds=300)
         anna.click("download")
         check_result(folder)
         by_propagation = anna.source("restored")
         anna.choose("method", "run small")
         anna.click("run")
-        until(lambda: anna.source("restored") != by_propagation, "the result of the checkpoint", 60)
+        until(lambda: anna.source("restored") != by_propagation, "the result of the checkpoint", 300)
         anna.notice("Done")
         check_grey_hole(anna.source("restored"), folder)
 

@@ -16,14 +16,14 @@ from lightvid.checkpoint_io import AtomicCheckpointIO
 from lightvid.errors import CheckpointError, LightvidError
 from lightvid.training import train
 
-# The n-th checkpoint is cut in half, as it is on its way to the disk, and the process ends there.
+# The fourth checkpoint is cut in half, as it is on its way to the disk, and the process ends there.
 KILLED_WHILE_WRITING = """
-import os, signal, stat
+import os, signal
 from lightvid import checkpoint_io, cli
 writes, flush = 0, os.fsync
 def fsync(file):
     global writes
-    if stat.S_ISREG(os.fstat(file).st_mode):
+    if os.readlink(f"/proc/self/fd/{file}").endswith(".ckpt.partial"):
         writes += 1
         if writes == 4:
             os.ftruncate(file, os.fstat(file).st_size // 2)

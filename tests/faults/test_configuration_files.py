@@ -1,9 +1,13 @@
 """Configuration files with mistakes: one line names the key or the place, before anything is built."""
 
+import resource
+import signal
+
 import pytest
 import yaml
 
-from lightvid.configuration import compose
+from lightvid.configuration import compose, compose_linked
+from lightvid.configuration_files import save
 from lightvid.errors import ConfigurationError
 from lightvid.training import train
 
@@ -30,3 +34,17 @@ def test_a_mistake_in_a_configuration_file_is_one_line(tmp_path, old, new, named
         train([f"config={file}", f"run_dir={tmp_path / 'run'}"])
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_that_is_cut_off_while_it_is_written_leaves_the_one_before(tmp_path):
+    save(compose_linked([f"out={tmp_path}"]), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))  # bytes of any file
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(compose_linked([f"out={tmp_path}", "seed=1"]), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -1,6 +1,7 @@
 """Data that is missing, protected or linked in a circle, and a process that reads and dies."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,22 +11,31 @@ import torch
 
 from lightvid.datamodules.dataset import ClipDataset
 from lightvid.errors import ConfigurationError, DataError
+from lightvid.tasks import Inpainting
 from lightvid.training import train
 from lightvid.training_errors import in_one_line
 
 
 def test_a_data_worker_that_is_killed_is_named_and_the_run_resumes(tiny, tmp_path, monkeypatch):
-    read, parent, requests = ClipDataset.__getitem__, os.getpid(), []
+    read, step, parent = ClipDataset.__getitem__, Inpainting.training_step, os.getpid()
+    requests, between_saves = [], multiprocessing.Event()
 
     def dies_at_the_sixth_batch(self, request):
         requests.append(request)
         if os.getpid() != parent and self.training and len(requests) > 10:
+            between_saves.wait(120)
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, request)
+
+    def training_step(self, batch, batch_idx):
+        if self.trainer.global_step == 4:
+            between_saves.set()
+        return step(self, batch, batch_idx)
 
     steps = ["trainer.max_steps=8", "trainer.val_check_interval=8", "callbacks.pictures=null"]
     with monkeypatch.context() as patch:
         patch.setattr(ClipDataset, "__getitem__", dies_at_the_sixth_batch)
+        patch.setattr(Inpainting, "training_step", training_step)
         # "exited unexpectedly" if the pipe with its last batch breaks before the signal is known
         ends = r"data worker \d+ died \((killed by signal: Killed|exited unexpectedly)\)"
         with pytest.raises(DataError, match=ends) as caught:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -10,33 +9,59 @@ from lightvid.errors import ConfigurationError
 from lightvid.run_lock import RunLock
 from lightvid.training import train
 
+# Says that it has begun, takes the folder when it is told to, says how that went, and holds it until its input ends.
 HOLDS = """
-import sys, time
+import sys
 from pathlib import Path
 from lightvid.errors import ConfigurationError
 from lightvid.run_lock import RunLock
-folder, start, seconds = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-time.sleep(max(0, start - time.time()))
-with RunLock(folder) as lock:
+print("ready", flush=True)
+sys.stdin.readline()
+with RunLock(Path(sys.argv[1])) as lock:
     try:
         lock.take()
     except ConfigurationError as error:
         print(error, flush=True)
     else:
         print("taken", flush=True)
-        time.sleep(seconds)
+    sys.stdin.read()
 """
 
 
-def holder(folder, *, start: float = 0.0, seconds: float = 60.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDS, str(folder), str(start), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+class Holder:
+    """Another process that wants a run folder; the last to use is `leave` or `kill`."""
+
+    def __init__(self, folder):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], text=True, **pipes)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def begin(self):
+        self.process.stdin.write("now\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        return self.process.stdout.readline().strip()
+
+    def leave(self):
+        self.process.communicate()
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+def holder(folder):
+    """A process that has the folder."""
+    other = Holder(folder)
+    other.begin()
+    assert other.answer() == "taken"
+    return other
 
 
 def test_the_second_of_two_runs_at_once_is_refused_until_the_first_ends_even_if_it_is_killed(tiny, tmp_path):
     folder = tmp_path / "runs/inpaint/both"
     other = holder(folder)
-    assert other.stdout.readline() == "taken\n"
     quick = tiny("name=both", "trainer.max_steps=1", "callbacks.pictures=null")
     with pytest.raises(
         ConfigurationError, match="runs/inpaint/both: another process is writing this run now"
@@ -45,20 +70,20 @@ def test_the_second_of_two_runs_at_once_is_refused_until_the_first_ends_even_if_
     assert "\n" not in str(caught.value)
     assert [path.name for path in folder.iterdir()] == [".lock"]
     other.kill()
-    other.communicate()
     assert train(quick) == folder
     other = holder(folder)
-    assert other.stdout.readline() == "taken\n"
     with pytest.raises(ConfigurationError, match="another process is writing this run now"):
         train([f"resume={folder}", "trainer.max_steps=2"])
     other.kill()
-    other.communicate()
 
 
 def test_in_a_race_for_a_name_exactly_one_wins(tmp_path):
-    start = time.time() + 2
-    racers = [holder(tmp_path / "run", start=start, seconds=2) for _ in range(4)]
-    answers = [racer.communicate()[0].strip() for racer in racers]
+    racers = [Holder(tmp_path / "run") for _ in range(4)]
+    for racer in racers:
+        racer.begin()
+    answers = [racer.answer() for racer in racers]
+    for racer in racers:
+        racer.leave()
     assert answers.count("taken") == 1
     assert sum("another process is writing this run now" in answer for answer in answers) == 3
 
@@ -105,5 +130,4 @@ def test_a_read_only_disk_is_named_before_training(tiny, tmp_path):
 def test_a_lock_ends_with_its_block(tmp_path):
     with RunLock(tmp_path) as lock:
         lock.take()
-    other = holder(tmp_path, seconds=0)
-    assert other.communicate()[0] == "taken\n"
+    holder(tmp_path).leave()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -18,13 +17,17 @@ from lightvid.errors import ConfigurationError, DataError
 
 PART = 8
 SLOW_RUN = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in the background ignore it
 sys.path.insert(0, {tests!r})
 from media_files import Greying
 import lightvid.inpainting.output, lightvid.inpainting.restorers, lightvid.commands.inpaint
 lightvid.inpainting.output.SEGMENT = {part}
-waits = Greying(lambda index: time.sleep(60 * (index == {part} + 4)))  # for the signal
-lightvid.inpainting.restorers.make_restorer = lambda options: waits
+def wait_for_the_signal(index):
+    if index == {part} + 4:
+        print("waits", flush=True)
+        time.sleep(600)
+lightvid.inpainting.restorers.make_restorer = lambda options: Greying(wait_for_the_signal)
 lightvid.commands.inpaint.run(sys.argv[1:])
 """
 
@@ -93,14 +96,15 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, source, greying
 def test_a_killed_process_is_gone_on_with(tmp_path, source, greying, how):
     out = tmp_path / "out.mp4"
     script = SLOW_RUN.format(tests=str(Path(__file__).parent), part=PART)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments(source, out)], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out.mp4.partial/00000000.mp4").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(how)
-    _, said = process.communicate(timeout=60)
+    command = [sys.executable, "-c", script, *arguments(source, out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "waits\n"
+        assert (tmp_path / "out.mp4.partial/00000000.mp4").exists()
+        process.send_signal(how)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert ("--resume goes on" in said) == (how == signal.SIGINT)
     assert not out.exists()

@@ -11,6 +11,7 @@ from wandb.proto import wandb_internal_pb2
 BLOCK = 32768
 HEADER = 7  # bytes, of the file and of each piece of a record: checksum, length, kind
 LAST_PIECES = (1, 4)  # whole records, and the ends of divided ones
+LONGEST = 120  # seconds that W&B may take to write, on a machine that does much else
 
 
 @dataclass
@@ -30,13 +31,19 @@ class OfflineRun:
 
 def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
     """The offline runs in a run folder, oldest first, once written: W&B's own process goes on after their end."""
-    deadline = time.monotonic() + 30
+    return [read_offline_run(file) for file in ended_offline_files(run_folder)]
+
+
+def ended_offline_files(run_folder: Path) -> list[Path]:
+    """The `.wandb` files in a run folder, once the end of each run is in its file."""
+    folders = sorted(run_folder.glob("wandb/offline-run-*"))  # these are made by the run itself, at its start
+    assert folders, f"no offline run in {run_folder}"
+    deadline = time.monotonic() + LONGEST
     while True:
-        files = sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))
-        runs = [read_offline_run(file) for file in files]
-        if all(run.has_ended for run in runs):
-            return runs
-        assert time.monotonic() < deadline, f"W&B did not write the end of a run: {files}"
+        files = [file for folder in folders for file in folder.glob("*.wandb")]
+        if len(files) == len(folders) and all(read_offline_run(file).has_ended for file in files):
+            return files
+        assert time.monotonic() < deadline, f"W&B did not write the end of a run: {folders}"
         time.sleep(0.1)
 
 
@@ -64,7 +71,7 @@ def read_offline_run(file: Path) -> OfflineRun:
 
 
 def records(content: bytes):
-    """The records of a log."""
+    """The records of a log, without one that is still being written."""
     assert content[:4] in (b":W&B", b"")  # not begun yet
     place, record = HEADER, b""
     while place + HEADER <= len(content):
@@ -72,6 +79,8 @@ def records(content: bytes):
             place += BLOCK - place % BLOCK
             continue
         _, length, kind = struct.unpack("<IHB", content[place : place + HEADER])
+        if place + HEADER + length > len(content):
+            return
         record += content[place + HEADER : place + HEADER + length]
         place += HEADER + length
         if kind in LAST_PIECES:
