@@ -1,6 +1,8 @@
 """Runs whose every step is written down, the same way in one process and in each of two."""
 
+from functools import partialmethod
 from typing import Any
+from unittest import mock
 
 import pytorch_lightning as pl
 import torch
@@ -9,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from lightvid.building import build
 from lightvid.configuration import compose
+from lightvid.metrics import YouTubeVISAP
 from lightvid.tasks.callbacks import LastCheckpoint
 
 QUIET = (
@@ -62,6 +65,20 @@ class Trouble(pl.Callback):
             of_process(gradient).fill_(torch.nan)
 
 
+def update_with_guesses(
+    metric: YouTubeVISAP, update: Any, tracks: list[dict[str, Any]], truth: list[dict[str, Any]], *, length: int
+) -> None:
+    """Also some predictions that are partly right, since a network has none after so few steps."""
+    guesses = []
+    for number, track in enumerate(truth):
+        share = (track["video_id"] + number) % 3 + 1
+        masks = [mask if frame % share == 0 else None for frame, mask in enumerate(track["segmentations"])]
+        kept = {name: track[name] for name in ("video_id", "category_id")}
+        guesses.append({**kept, "score": 1 + track["video_id"] % 5, "segmentations": masks})
+    update(metric, [*guesses, *tracks], truth, length=length)
+
+
+@mock.patch.object(YouTubeVISAP, "update", partialmethod(update_with_guesses, YouTubeVISAP.update))
 def observe(
     arguments: list[str], *, resume: str | None = None, save: str | None = None, trouble: bool = False
 ) -> dict[str, Any]:
