@@ -1,4 +1,4 @@
-"""Two processes on one machine (gloo): which strategy a GAN takes, and weak scaling from one process to two.
+"""Two processes on one machine (gloo): the strategies of each task, and weak scaling from one process to two.
 
     python benchmarks/ddp.py [--steps 12] [--rounds 3] [--paper]
 
@@ -22,7 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-STRATEGIES = ("ddp_find_unused_parameters_true", "ddp_per_network")
+FIND_UNUSED = "ddp_find_unused_parameters_true"
+OTHER_STRATEGY = {"inpaint": "ddp_per_network", "vis": "fsdp"}
 QUIET = (
     "trainer.accelerator=cpu",
     "trainer.limit_val_batches=0",
@@ -46,21 +47,21 @@ def main() -> None:
     parser.add_argument("--paper", action="store_true", help="also the networks of STTN in full size, on small clips")
     options = parser.parse_args()
     console = Console(width=110)
-    cases = {"inpaint, default": ["task=inpaint", *WORKERS["inpaint"]]}
+    cases = {f"{task}, default": (task, WORKERS[task]) for task in OTHER_STRATEGY}
     if options.paper:
-        cases["inpaint, size of STTN"] = ["task=inpaint", *PAPER, *WORKERS["inpaint"]]
+        cases["inpaint, size of STTN"] = ("inpaint", [*PAPER, *WORKERS["inpaint"]])
     console.print(_strategies(cases, options))
     console.print(_weak_scaling(options))
 
 
-def _strategies(cases: dict[str, list[str]], options: argparse.Namespace) -> Table:
-    table = _table("Strategies of a GAN, two processes", "networks", "strategy")
-    for name, arguments in cases.items():
-        found: dict[str, list[tuple[float, float]]] = {strategy: [] for strategy in STRATEGIES}
+def _strategies(cases: dict[str, tuple[str, list[str]]], options: argparse.Namespace) -> Table:
+    table = _table("Strategies, two processes", "networks", "strategy")
+    for name, (task, arguments) in cases.items():
+        found: dict[str, list[tuple[float, float]]] = {FIND_UNUSED: [], OTHER_STRATEGY[task]: []}
         for _ in range(options.rounds):  # in turn, so that both see the same load
-            for strategy in STRATEGIES:
-                given = [*arguments, f"trainer.strategy={strategy}", "trainer.devices=2"]
-                found[strategy].append(measure(given, processes=2, steps=options.steps))
+            for strategy, rounds in found.items():
+                given = [f"task={task}", *arguments, f"trainer.strategy={strategy}", "trainer.devices=2"]
+                rounds.append(measure(given, processes=2, steps=options.steps))
         for strategy, rounds in found.items():
             _add(table, name, strategy, rounds=rounds)
     return table

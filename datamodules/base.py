@@ -114,10 +114,10 @@ class ClipDataModule(pl.LightningDataModule, ABC):
         return batch.to_float()
 
 
-def check_least(**bounds: tuple[float, float]) -> None:
+def check_least(**bounds: tuple[float | None, float]) -> None:
     """Raise a `ConfigurationError` for the first option, given as (value, least), that is too small."""
     for name, (value, least) in bounds.items():
-        if value < least:
+        if value is None or value < least:
             raise ConfigurationError(f"data.{name} must be at least {least}, got {value}")
 
 

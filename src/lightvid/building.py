@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
     from jsonargparse import ArgumentParser, Namespace
 
+FSDP_PRECISIONS = ("32-true", "bf16-mixed")
+
 
 @dataclass
 class Run:
@@ -56,25 +58,53 @@ def build(plain: Plain) -> Run:
     }
     if plain["trainer"].get("enable_progress_bar") is None:
         options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
+    if options["max_steps"] is None:
+        raise ConfigurationError("'trainer.max_steps': expected int, got null (-1 is no limit)")
+    options["strategy"] = _known_strategy(plain)
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
-    options["strategy"] = _known_strategy(options["strategy"])
     plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
     trainer = _make(lambda: pl.Trainer(**{**options, "plugins": plugins}))
+    _wait_for_the_batch_to_end(trainer)
     return Run(built.task, built.data, trainer)
 
 
-def _known_strategy(name: Any) -> Any:
+def _known_strategy(plain: Plain) -> Any:
     """Lightning keeps the name fsdp for a strategy of its own, which needs GPUs and folders of checkpoints."""
-    if name == "fsdp":
+    options = plain["trainer"]
+    name = options.get("strategy", "auto")
+    kind = str(name["class_path"] if isinstance(name, dict) else name).rpartition(".")[2].lower()
+    if kind == "fsdp":
+        if (precision := str(options["precision"])) not in (*FSDP_PRECISIONS, "32"):
+            raise ConfigurationError(
+                f"trainer.strategy=fsdp takes trainer.precision={' or '.join(FSDP_PRECISIONS)}, not {precision}"
+            )
+        if plain.get("compile"):
+            raise ConfigurationError("trainer.strategy=fsdp and compile=true exclude each other: leave one of them out")
         return "fully_sharded_segmenter"
-    if str(name).startswith(("fsdp", "deepspeed")):
+    if kind.startswith(("fsdp", "deepspeed")):
         raise ConfigurationError(
             f"trainer.strategy={name} is not supported: task=vis takes fsdp, which divides parameters over the "
             "processes, all tasks take ddp_find_unused_parameters_true, and backbone=reversible or checkpoint saves "
             "memory"
         )
     return name
+
+
+def _wait_for_the_batch_to_end(trainer: pl.Trainer) -> None:
+    """Let SIGTERM be remembered alone, until the processes ask each other for it at the start of a batch.
+
+    Lightning's own handler sends a message to the other processes at once, which blocks for good if it comes between
+    the messages of a backward pass.
+    """
+    connector = trainer._signal_connector
+
+    def remember(number: Any, _: Any) -> None:
+        if not connector.received_sigterm and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(number)
+        connector.received_sigterm = True
+
+    connector._sigterm_notifier_fn = remember  # type: ignore[method-assign, assignment]
 
 
 def _make(constructor: Callable[[], Any]) -> Any:

@@ -38,7 +38,7 @@ from lightvid.launch import RUN_DIR, is_main, starts_apart
 GROUPS = ("task", "backbone", "data", "trainer", "logger", "paper")
 
 # Values that are text as they stand, whatever YAML would make of them.
-LITERAL = ("name", "out", "run_dir", "init_from", "data.root")
+LITERAL = ("name", "out", "run_dir", "init_from", "data.root", "data.inpainting.root", "data.segmentation.root")
 NULLABLE = ("name", "run_dir", "init_from")  # of these: for them, `null` is none
 
 NONE = ("null", "None")  # the latter as W&B's agent writes the null of a sweep

@@ -80,6 +80,11 @@ def _of_a_process(error: RuntimeError, folder: Path) -> LightvidError | None:
         )
     if isinstance(error, DistError) or LOST_PROCESS.search(str(error)):
         return LightvidError(f"another process of this run has ended, or cannot be reached{_way_on(folder)}")
+    if "Sharding propagation failed" in str(error):
+        return ConfigurationError(
+            "trainer.strategy=fsdp divides the parameters, and this optimiser does not work on parts of them: take"
+            " torch.optim.AdamW, Adam or SGD"
+        )
     if "loading state_dict for" in str(error):
         return CheckpointError(f"{folder}: {first_difference(str(error))}")
     return None

@@ -90,11 +90,17 @@ def test_problems_of_a_submission_itself_are_told(tmp_path):
         ({"video_id": [5]}, "video_id"),
         ({"category_id": 0}, "category_id: 0"),
         ({"score": float("nan")}, "score: expected a finite number"),
+        ({"score": 10**400}, "score: expected a finite number"),
         ({"segmentations": None}, "segmentations: expected a list"),
         ({"segmentations": [MASK]}, "segmentations: 1 entries for a video of 2 frames"),
         ({"segmentations": [None, [[0, 0, 4, 0, 4, 4]]]}, "segmentations[1]: expected null or compressed"),
         ({"segmentations": [None, {"size": [6, 9], "counts": [54]}]}, "segmentations[1]: expected null or compressed"),
         ({"segmentations": [encode(np.eye(9, 6, dtype=bool)), None]}, "segmentations[0]: a mask of 6x9"),
+        (
+            {"segmentations": [{**MASK, "size": np.array(MASK["size"])}, None]},
+            "segmentations[0]: expected null or compr",
+        ),
+        ({"segmentations": [{**MASK, "size": [True, 9]}, None]}, "segmentations[0]: expected null or compressed"),
         ({"segmentations": [{**MASK, "counts": ""}, None]}, "segmentations[0]: its counts are damaged"),
         (
             {"segmentations": [{**MASK, "counts": MASK["counts"][:-2]}, None]},

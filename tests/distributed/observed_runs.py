@@ -65,10 +65,16 @@ class Trouble(pl.Callback):
             of_process(gradient).fill_(torch.nan)
 
 
+FOUND: dict[int, list[float]] = {}
+"""The scores of the tracks that the network found in a video, at the last validation."""
+
+
 def update_with_guesses(
     metric: YouTubeVISAP, update: Any, tracks: list[dict[str, Any]], truth: list[dict[str, Any]], *, length: int
 ) -> None:
-    """Also some predictions that are partly right, since a network has none after so few steps."""
+    """Also some predictions that are partly right, since a network has none after so few steps; and keep its own."""
+    if truth:
+        FOUND[truth[0]["video_id"]] = [track["score"] for track in tracks]
     guesses = []
     for number, track in enumerate(truth):
         share = (track["video_id"] + number) % 3 + 1
@@ -84,6 +90,7 @@ def observe(
 ) -> dict[str, Any]:
     """Train, validate, and tell; `save` is a folder, which gets `last.ckpt` at the last step, and is validated."""
     pl.seed_everything(0, verbose=False)
+    FOUND.clear()
     run = build(compose(arguments))
     watch = Watch()
     run.trainer.callbacks.append(watch)
@@ -99,7 +106,7 @@ def observe(
     run.trainer.validate(run.task, run.data, ckpt_path=saved, verbose=False, weights_only=True)
     metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items() if "loss/" not in name}
     observed = {"losses": watch.losses, "files": watch.files, "held": watch.held, "metrics": metrics}
-    return {**observed, "start": start, "weights": trained}
+    return {**observed, "start": start, "weights": trained, "found": dict(FOUND)}
 
 
 def whole(value: Tensor) -> Tensor:

@@ -46,6 +46,9 @@ def assert_equal(one, two, *, tolerance=2e-5):
                 assert mean == pytest.approx(loss, rel=tolerance, abs=tolerance), name
     for alone, *shared in zip(one["files"], first["files"], second["files"], strict=True):
         assert sorted(alone) == sorted([*shared[0], *shared[1]])
+    assert sorted(one["found"]) == sorted([*first["found"], *second["found"]])
+    for video, scores in (first["found"] | second["found"]).items():
+        assert scores == pytest.approx(one["found"][video], abs=tolerance), video
     alone, *shared = (observed["metrics"] for observed in (one, first, second))
     assert shared[0] == shared[1] == pytest.approx(alone, abs=1e-4)  # of decibels; AP and AR are in [0, 1]
     assert all(0.05 < alone[name] < 0.95 for name in alone if name in ("val/AP", "val/AR100"))

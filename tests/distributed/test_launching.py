@@ -115,8 +115,36 @@ def test_a_strategy_of_one_network_each_is_for_inpainting_alone(pair, request, t
         pair([*arguments, "callbacks.best=null", "callbacks.last=null", "trainer.enable_checkpointing=false"])
 
 
-@pytest.mark.parametrize("strategy", ["fsdp_cpu_offload", "deepspeed_stage_3", "ddp_per_netwrok"])
-def test_a_strategy_that_does_not_fit_is_refused_in_one_line(tiny_vis, strategy):
-    with pytest.raises(ConfigurationError, match=strategy.split("_")[0]) as caught:
-        build(compose(tiny_vis("trainer.devices=2", f"trainer.strategy={strategy}")))
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["trainer.strategy=fsdp_cpu_offload"], "fsdp_cpu_offload is not supported"),
+        (["trainer.strategy=deepspeed_stage_3"], "deepspeed_stage_3 is not supported"),
+        (["trainer.strategy={class_path: pytorch_lightning.strategies.FSDPStrategy}"], "is not supported"),
+        (["trainer.strategy=FSDP", "trainer.precision=16-mixed"], "precision=32-true or bf16-mixed, not 16-mixed"),
+        (["trainer.strategy=fsdp", "compile=true"], "fsdp and compile=true exclude each other"),
+    ],
+)
+def test_a_strategy_that_does_not_fit_is_refused_in_one_line(tiny_vis, options, message, devices):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        build(compose(tiny_vis(f"trainer.devices={devices}", *options)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_strategy_is_refused_in_one_line(tiny_vis):
+    with pytest.raises(ConfigurationError, match="ddp_per_netwrok") as caught:
+        build(compose(tiny_vis("trainer.devices=2", "trainer.strategy=ddp_per_netwrok")))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_termination_is_remembered_without_a_message_to_other_processes(tiny, monkeypatch):
+    trainer = build(compose(tiny("trainer.devices=2"))).trainer
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: pytest.fail("a message within a handler"))
+    trainer._signal_connector.register_signal_handlers()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        assert trainer.received_sigterm
+    finally:
+        trainer._signal_connector.teardown()

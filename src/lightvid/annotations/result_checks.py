@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,7 @@ def check_record(
 def check_fields(
     record: Any, videos: Mapping[int, VideoFormat], categories: Collection[int], *, as_benchmark: bool = False
 ) -> None:
-    """As `check_record`, all but the masks."""
+    """As `check_record`, all but each single mask."""
     if not isinstance(record, Mapping):
         raise RecordError(f"expected an object, got {type(record).__name__}")
     for field in ("video_id", "category_id", "score", "segmentations"):
@@ -80,8 +81,9 @@ def check_fields(
         value = record[field]
         if not isinstance(value, Integral) or (value not in known and not (as_benchmark and field == "category_id")):
             raise RecordError(f"{field}: {value!r} is not in the ground truth")
-    if not isinstance(record["score"], Real) or not math.isfinite(record["score"]):
-        raise RecordError(f"score: expected a finite number, got {record['score']!r}")
+    if not _is_finite(record["score"]):
+        raise RecordError(f"score: expected a finite number, got {shorten(repr(record['score']), 60)}")
+    _check_frames(record["segmentations"], None if as_benchmark else videos[int(record["video_id"])])
 
 
 def check_masks(segmentations: Any, video: VideoFormat | None) -> None:
@@ -94,11 +96,7 @@ def check_masks(segmentations: Any, video: VideoFormat | None) -> None:
     Raises:
         RecordError: the first that is wrong.
     """
-    if not isinstance(segmentations, list):
-        raise RecordError("segmentations: expected a list with one entry for each frame")
-    if video and len(segmentations) != video.length:
-        counts = f"{len(segmentations)} entries for a video of {video.length} frames"
-        raise RecordError(f"segmentations: {counts} (null = not visible)")
+    _check_frames(segmentations, video)
     if video and are_compressed(segmentations, [video.height, video.width]):
         return
     for frame, mask in enumerate(segmentations):
@@ -111,6 +109,21 @@ def check_masks(segmentations: Any, video: VideoFormat | None) -> None:
         if video and (height != video.height or width != video.width):
             size = f"{width}x{height} for frames of {video.width}x{video.height}"
             raise RecordError(f"segmentations[{frame}]: a mask of {size}")
+
+
+def _is_finite(score: Any) -> bool:
+    try:
+        return isinstance(score, Real) and math.isfinite(score)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _check_frames(segmentations: Any, video: VideoFormat | None) -> None:
+    if not isinstance(segmentations, list):
+        raise RecordError("segmentations: expected a list with one entry for each frame")
+    if video and len(segmentations) != video.length:
+        counts = f"{len(segmentations)} entries for a video of {video.length} frames"
+        raise RecordError(f"segmentations: {counts} (null = not visible)")
 
 
 def are_compressed(masks: Sequence[Any], size: list[int]) -> bool:
@@ -126,6 +139,7 @@ def are_compressed(masks: Sequence[Any], size: list[int]) -> bool:
     return (
         set(map(type, visible)) <= {dict}
         and set(map(type, counts)) <= {str}
+        and set(map(type, sizes)) <= {list}
         and sizes.count(size) == len(sizes)
         and set(map(type, chain.from_iterable(sizes))) <= {int}
     )
@@ -144,7 +158,7 @@ def is_compressed(mask: Any) -> bool:
     if not isinstance(size, (list, tuple)) or len(size) != 2:
         return False
     height, width = size
-    return isinstance(height, int) and isinstance(width, int) and 0 <= height < LONGEST and 0 <= width < LONGEST
+    return type(height) is int and type(width) is int and 0 <= height < LONGEST and 0 <= width < LONGEST
 
 
 def areas_and_totals(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
