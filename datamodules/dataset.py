@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from .sampling import Request
 
 OnError = Literal["raise", "skip"]
 REPLACEMENTS = 20
+BEFORE_SPARES = 5
 
 
 class ClipDataset(Dataset[Any], ABC):
@@ -52,13 +53,26 @@ class ClipDataset(Dataset[Any], ABC):
         Raises:
             DataError: it cannot be read; with `on_error="skip"`, none of many replacements could.
         """
+        return self.get(request, iter(()))
+
+    def get(self, request: Request, spares: Iterator[Any]) -> Any:
+        """Read the clip of a request.
+
+        Args:
+            request: see `Request`.
+            spares: more videos to take replacements of, when some of `videos` or all of them have been tried in vain.
+
+        Raises:
+            DataError: as `__getitem__`.
+        """
         draw, index = request
         skipped: list[str] = []
+        tried = {index}
         for attempt in range(REPLACEMENTS):
             rng = np.random.default_rng([self.seed, self.training, draw, attempt])
-            index = index if attempt == 0 else int(rng.integers(len(self.videos)))
+            source = self.videos[index] if attempt == 0 else self._replacement(rng, tried, spares)
             try:
-                return self.read(rng, self.videos[index], skipped)
+                return self.read(rng, source, skipped)
             except DataError as error:
                 message = f"{error} [draw {draw}]"
                 if self.on_error == "raise":
@@ -67,3 +81,13 @@ class ClipDataset(Dataset[Any], ABC):
             if not self.training:
                 return MissingClip(skipped)
         raise DataError(f"{skipped[-1]}; and so for {REPLACEMENTS} clips in a row: is the whole dataset broken?")
+
+    def _replacement(self, rng: np.random.Generator, tried: set[int], spares: Iterator[Any]) -> Any:
+        """A video that has not been tried for this clip; one of those that have where there is no other."""
+        untried = [index for index in range(len(self.videos)) if index not in tried]
+        if not untried or len(tried) >= BEFORE_SPARES:
+            for spare in spares:
+                return spare
+        index = int(rng.choice(untried or len(self.videos)))
+        tried.add(index)
+        return self.videos[index]

@@ -21,6 +21,7 @@ from .layout import Split
 from .sampling import ClipSampling
 
 Augmentation = Literal["clean", "published", "none"]
+WAY_OUT = "data.on_error=skip leaves such videos out"
 
 
 class YouTubeVISDataModule(ClipDataModule):
@@ -137,10 +138,11 @@ class YouTubeVISDataModule(ClipDataModule):
             return
         files = self.choose_files(stage)
         self._categories = files["validation"].categories
-        self._validation = self.whole_videos(self.open_videos("validation", files["validation"]))
+        self._validation = self.whole_videos(self.open_videos("validation", files["validation"], way_out=WAY_OUT))
         if stage == "fit":
             training = files["train"]
-            videos = [video for video in self.open_videos("training", training) if video.is_learnable]
+            videos = self.open_videos("training", training, way_out=WAY_OUT)
+            videos = [video for video in videos if video.is_learnable]
             if not videos:
                 raise DataError(f"{training.path}: no video with a visible track to train on")
             self._train = self.training_clips(videos)
@@ -162,15 +164,20 @@ class YouTubeVISDataModule(ClipDataModule):
         chosen = self.videos
         return files if chosen is None else {split: only(file, chosen) for split, file in files.items()}
 
-    def open_videos(self, purpose: str, annotations: Annotations) -> list[InstanceVideo]:
+    def open_videos(self, purpose: str, annotations: Annotations, *, way_out: str) -> list[InstanceVideo]:
         """The videos of a file whose frames are there.
+
+        Args:
+            purpose: what the file is used for, to be logged.
+            annotations: of the videos.
+            way_out: what to do where some are not there, for the error.
 
         Raises:
             DataError: some are not there, and `on_error` is "raise".
         """
         videos, missing = open_videos(self.root, annotations, purpose=purpose)
         if missing and self.on_error == "raise":
-            raise DataError(f"{missing[0]}; data.on_error=skip leaves such videos out")
+            raise DataError(f"{missing[0]}; {way_out}")
         self.skipped += missing
         return videos
 

@@ -18,6 +18,7 @@ from .files import REMOTE, open_file
 
 Kind = Literal["inpainting", "instances"]
 INDEX_FILE = "index.json"
+PARTIAL_INDEX = f".{INDEX_FILE}.partial"
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "validation")
 FILE_NAME = re.compile(r"[\w-][\w.-]*")
@@ -100,9 +101,13 @@ def write_index(folder: Path, index: Index) -> None:
         content["categories"] = [asdict(category) for category in index.categories]
     for split, shards in index.splits.items():
         content[split] = [{"file": Path(shard.url).name, "videos": list(map(list, shard.videos))} for shard in shards]
-    partial = folder / f".{INDEX_FILE}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(partial, folder / INDEX_FILE)
+    partial = folder / PARTIAL_INDEX
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(partial, folder / INDEX_FILE)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _index(root: str, content: dict[str, Any]) -> Index:

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from lightvid.errors import ConfigurationError
-
-from ..loader import readable, single_threaded_opencv
+from ..loader import changes, digest, readable, refuse, single_threaded_opencv
 from .order import TrainingOrder
 from .stream import ShardClips
 
@@ -44,6 +42,7 @@ class ShardLoader:
         self._epoch = 0
         self._delivered = 0
         self._resumed = False
+        self._changed: list[str] = []
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -52,6 +51,7 @@ class ShardLoader:
     def __iter__(self) -> Iterator[Any]:
         """The rest of the epoch that was restored, or the whole of another; see `ResumableLoader.__iter__`."""
         epoch = self.sampler.epoch
+        self.check_resumed(epoch)
         start = self._delivered if self._resumed and epoch == self._epoch else 0
         self._resumed = False
         order = self.clips.order
@@ -68,23 +68,18 @@ class ShardLoader:
         return {**place, **self._shared_out()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to where `state_dict` was taken.
-
-        Raises:
-            ConfigurationError: in the middle of an epoch whose order depended on other numbers, or on other shards.
-        """
+        """Go to where `state_dict` was taken; the end of an epoch is the start of the next."""
         self._epoch, self._delivered = state["epoch"], state["delivered"]
         if self._delivered >= state.get("batches", len(self)):
             self._epoch, self._delivered = self._epoch + 1, 0
-        # what the state does not tell is taken as it is
-        changed = {n: (state[n], now) for n, now in self._shared_out().items() if state.get(n, now) != now}
-        if changed and self._delivered:
-            what = ", ".join(f"{name}={now} (was {before})" for name, (before, now) in changed.items())
-            raise ConfigurationError(
-                f"an epoch of shards is shared out once and cannot be gone on with under {what}: set it back to resume"
-            )
+        self._changed = changes(state, self._shared_out())
         self._resumed = True
         self.sampler.set_epoch(self._epoch)
+
+    def check_resumed(self, epoch: int) -> None:
+        """Check what a resumed run is about to read; see `ResumableLoader.check_resumed`."""
+        if self._resumed and self._delivered and epoch == self._epoch:
+            refuse(self._changed)
 
     def _shared_out(self) -> dict[str, int]:
         """All that the order of an epoch and its parts follow from."""
@@ -99,6 +94,9 @@ class ShardLoader:
             "seed": order.seed,
             "shards": len(order.shard_sizes),
             "videos": sum(order.shard_sizes),
+            "names_of_videos": digest(
+                f"{number} {video.name}" for number, shard in enumerate(self.clips.shards) for video in shard.videos
+            ),
         }
 
 

@@ -20,10 +20,10 @@ from .stream import ShardClips, Unpack
 logger = logging.getLogger(__name__)
 
 WAYS_OUT: dict[Kind, str] = {
-    "inpainting": "these shards hold clips for inpainting: task=inpaint data=shards trains on them "
-    "(`lightvid write-shards --data youtube_vis` writes those of instances)",
-    "instances": "these shards hold videos with instances: task=vis data=shards trains on them "
-    "(`lightvid write-shards --data youtube_vos` writes those for inpainting)",
+    "inpainting": "these shards hold clips for inpainting: task=inpaint data=shards trains on them, or task=joint with "
+    "them as data.inpainting.root (`lightvid write-shards --data youtube_vis` writes those of instances)",
+    "instances": "these shards hold videos with instances: task=vis data=shards trains on them, or task=joint with "
+    "them as data.segmentation.root (`lightvid write-shards --data youtube_vos` writes those for inpainting)",
 }
 
 

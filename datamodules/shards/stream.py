@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -28,7 +29,8 @@ class ShardClips(IterableDataset[Any]):
     """The clips of one process, shared out to its workers.
 
     A video that cannot be read answers as in any `ClipDataset`; what replaces its clips, and what gives the objects of
-    another video, are the other videos in memory at the time. They are the same in a resumed run.
+    another video, are the other videos in memory at the time. Where none of them can be read, others of the split are
+    read for the clip alone. All of them are the same in a resumed run.
 
     Args:
         clips: makes a clip of a video; its own list of videos is not used.
@@ -79,7 +81,18 @@ class ShardClips(IterableDataset[Any]):
     def _make(self, clip: Clip, held: Mapping[int, Any]) -> Any:
         others = (video for number, video in held.items() if number != clip.video)
         self.clips.videos = [held[clip.video], *others]
-        return self.clips[clip.draw, 0]
+        return self.clips.get((clip.draw, 0), self._spares(clip, held))
+
+    def _spares(self, clip: Clip, held: Mapping[int, Any]) -> Iterator[Any]:
+        """The videos that are not in memory, in an order of the clip's own; their objects are their own, too."""
+        in_memory = self.clips.videos
+        rng = np.random.default_rng([self.clips.seed, clip.draw])
+        for number in rng.permutation(sum(len(shard.videos) for shard in self.shards)).tolist():
+            if number not in held:
+                (video,) = read_videos(self.shards, [number], self.unpack)
+                self.clips.videos = [video]
+                yield video
+        self.clips.videos = in_memory
 
 
 def read_videos(shards: Sequence[Shard], numbers: Sequence[int], unpack: Unpack) -> Iterator[Any]:

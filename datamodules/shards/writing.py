@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..layout import Split
 from ..video_folder import VideoFolder
 from ..youtube_vis import YouTubeVISDataModule
 from ..youtube_vos import YouTubeVOS
-from .index import INDEX_FILE, SPLITS, Index, Kind, Shard, ShardVideo, write_index
+from .index import INDEX_FILE, PARTIAL_INDEX, SPLITS, Index, Kind, Shard, ShardVideo, write_index
 from .samples import pack_annotated, pack_instances
 
 Dataset = InpaintingDataModule | YouTubeVISDataModule
@@ -92,7 +93,7 @@ def write_shards(data: Dataset, folder: Path, *, shard_bytes: int) -> Index:
         index = Index(source.kind, splits, source.categories)
         write_index(folder, index)
     except BaseException:  # an interrupt, too: another attempt needs the folder empty
-        for file in (folder / INDEX_FILE, *_tars(folder)):
+        for file in (folder / INDEX_FILE, *_unfinished(folder)):
             file.unlink(missing_ok=True)
         raise
     return index
@@ -102,7 +103,8 @@ def _open(data: Dataset) -> Source:
     if isinstance(data, InpaintingDataModule):
         return Source("inpainting", {split: data.find_videos(split) for split in SPLITS}, pack_annotated, [])
     files = data.choose_files("fit")
-    videos = {split: data.open_videos(split, files[split]) for split in SPLITS}
+    way_out = "put it there, or choose annotations without this video: --annotations, --validation-annotations"
+    videos = {split: data.open_videos(split, files[split], way_out=way_out) for split in SPLITS}
     return Source("instances", videos, pack_instances, files["train"].categories)
 
 
@@ -126,17 +128,17 @@ def _write_split(source: Source, split: Split, folder: Path, shard_bytes: int) -
 
 def _check_empty(folder: Path) -> None:
     files = set(folder.iterdir())
-    if files and files == set(_tars(folder)):
+    if files and files == set(_unfinished(folder)):
         raise ConfigurationError(
             f"{folder}: holds shards without an {INDEX_FILE}, of a `write-shards` that was killed or is still running: "
-            "delete them to write again, or take another folder"
+            "delete the folder to write again, or take another"
         )
     if files:
         raise ConfigurationError(f"{folder}: holds other files; shards need a folder of their own")
 
 
-def _tars(folder: Path) -> list[Path]:
-    return [tar for split in SPLITS for tar in folder.glob(f"{split}-*.tar")]
+def _unfinished(folder: Path) -> list[Path]:
+    return [file for name in (*(f"{split}-*.tar" for split in SPLITS), PARTIAL_INDEX) for file in folder.glob(name)]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -148,7 +150,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--annotations", metavar="FILE", help="of instances to train on (default: the one found)")
     parser.add_argument("--validation-annotations", metavar="FILE", help="likewise to validate on")
     options = parser.parse_args(arguments)
-    if options.shard_size <= 0:
+    if not (options.shard_size > 0 and math.isfinite(options.shard_size)):
         parser.error(f"argument --shard-size: expected megabytes above 0, got {options.shard_size:g}")
     for name in ANNOTATION_OPTIONS:
         if getattr(options, name) is not None and LAYOUTS[options.data] is not YouTubeVISDataModule:

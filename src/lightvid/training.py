@@ -67,11 +67,10 @@ def train(arguments: Sequence[str]) -> Path:
         if (source := tree.get("init_from")) is not None:
             locate(str(source))  # before anything is built
     with RunLock(folder) as lock, in_one_line(folder), _wandb_run():
-        run = _prepare(tree, folder, lock, new=checkpoint is None)
+        run = _prepare(tree, folder, lock, batches=None if checkpoint is None else batches)
         if checkpoint is not None:
             # the checkpoint has all weights, and what the run began with may be gone
             run.task.init_from = None  # type: ignore[assignment]
-            import_module("lightvid.tasks.tracking").forget_rows_from(folder, batches)
         _fit(run, folder, checkpoint)
         best = folder / "checkpoints" / "best.ckpt"
         _validate(run, best if best.exists() else None)
@@ -163,11 +162,14 @@ def _refuse_taken(folder: Path) -> None:
         )
 
 
-def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run:
+def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, batches: int | None) -> Run:
     """Build everything, take the run folder and leave the configuration in it.
 
-    A resumed run keeps its own until the checkpoint is restored: with one that does not fit, it would be lost.
+    Args:
+        batches: that a resumed run has been trained on; None for a new one. Its folder is left as it is until the
+            checkpoint is restored: with one that does not fit, its configuration and metrics would be lost.
     """
+    new = batches is None
     plain = resolve(tree)
     pl.seed_everything(plain.get("seed", 0), workers=True, verbose=False)
     run = build(plain)
@@ -180,7 +182,7 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run
     # Processes that Lightning starts for further devices compose the configuration again and must find this folder.
     os.environ[RUN_DIR] = str(folder)
     callbacks = import_module("lightvid.tasks.callbacks")
-    on_start = None if new else partial(save, tree, folder)
+    on_start = None if batches is None else partial(_go_on, run, tree, folder, batches)
     run.trainer.callbacks.insert(0, callbacks.SaveConfiguration(plain, on_start=on_start))  # type: ignore[attr-defined]
     if run.trainer.is_global_zero:
         lock.take()
@@ -188,10 +190,22 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, new: bool) -> Run
             _refuse_taken(folder)  # by a run that has ended since
             save(tree, folder)
         print(f"Run folder: {folder}")
+    if new:
+        _log_configuration(run, plain)
+    return run
+
+
+def _go_on(run: Run, tree: DictConfig, folder: Path, batches: int) -> None:
+    """Change what is in the folder of a resumed run to how it goes on."""
+    import_module("lightvid.tasks.tracking").forget_rows_from(folder, batches)
+    save(tree, folder)
+    _log_configuration(run, resolve(tree))
+
+
+def _log_configuration(run: Run, plain: dict[str, Any]) -> None:
     version = import_module("lightvid.tasks.tracking").code_version()
     for logger in run.trainer.loggers:
         logger.log_hyperparams({**plain, **version})
-    return run
 
 
 def _batches_before(content: Mapping[str, Any], checkpoint: Path) -> int:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import CombinedLoader
 
 from ..parameter_groups import refuse_changes
 from ..tracking import ID_KEY
@@ -75,7 +76,18 @@ class SaveConfiguration(Callback):
         refuse_changes(checkpoint.get("lightvid_config", {}).get("task", {}), self.configuration["task"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The checkpoint fits."""
+        """Call `on_start` if the checkpoint fits; what is left of its epoch is known only now.
+
+        Raises:
+            ConfigurationError: the loaders would go on with other clips, see `ResumableLoader.check_resumed`.
+        """
+        fit = trainer.fit_loop
+        epoch = fit.epoch_progress.current.processed  # type: ignore[attr-defined]
+        # after the last batch, Lightning ends this epoch without asking for another
+        goes_on = not fit.epoch_loop.batch_progress.is_last_batch
+        for loader in CombinedLoader(trainer.train_dataloader).flattened:
+            if goes_on and callable(check_resumed := getattr(loader, "check_resumed", None)):
+                check_resumed(epoch)
         if self.on_start is not None and trainer.is_global_zero:
             self.on_start()
 

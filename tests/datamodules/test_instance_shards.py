@@ -212,7 +212,10 @@ def test_another_annotation_file_is_chosen_when_shards_are_written(vis_root, roo
             r"train.json: track 3, frame 5: damaged",
         ),
         (lambda c: c["videos"][1]["file_names"].__setitem__(3, "t1/9.png"), r"t1/9.png: cannot read this frame"),
-        (lambda c: c["videos"][1]["file_names"].__setitem__(0, "t1/9.png"), r"t1/9.png: no such frame, of video 2"),
+        (
+            lambda c: c["videos"][1]["file_names"].__setitem__(0, "t1/9.png"),
+            r"t1/9.png: no such frame, of video 2 .*; put it there, or choose",
+        ),
     ],
 )
 def test_a_damaged_record_is_one_line_and_leaves_nothing_behind(vis_root, tmp_path, change, message):
@@ -233,22 +236,59 @@ def test_a_record_that_is_wrong_in_a_shard_is_named_and_the_videos_after_it_are_
     assert {name for batch in batches for name in batch.names} == {"t1", "t2", "t3", "t4"}
 
 
-def test_a_shard_that_is_missing_leaves_out_its_videos_in_validation(root):
+@pytest.mark.parametrize("buffer", [0, 16])
+def test_one_broken_video_never_ends_a_run_and_its_replacements_are_the_same_when_resumed(root, buffer):
+    tar = root / "train-000000.tar"
+    tar.write_bytes(tar.read_bytes().replace(b'"category_id": 7', b'"category_id": 8', 1))
+    options = {"on_error": "skip", "shuffle_buffer": buffer, "frames": 1, "augmentation": "none"}
+    data = read(InstanceShards, root, **options)
+    whole = data.train_dataloader()
+    for epoch in range(30):
+        whole.sampler.set_epoch(epoch)
+        batches = list(whole)
+        (place,) = [number for number, batch in enumerate(batches) if batch.skipped]
+        assert len(batches) == 5 and len(batches[place].skipped) == 1 and batches[place].names != ["t0"]
+        if epoch % 10 == 0:
+            resumed = read(InstanceShards, root, **options).train_dataloader()
+            resumed.load_state_dict({"epoch": epoch, "delivered": place})
+            for one, other in zip(resumed, batches[place:], strict=True):
+                same(one, other)
+
+
+def test_when_no_video_of_the_shards_can_be_read_the_run_ends(root):
+    for tar in root.glob("train-*.tar"):
+        tar.unlink()
+    with pytest.raises(DataError, match="for 20 clips in a row: is the whole dataset broken"):
+        list(read(InstanceShards, root, on_error="skip", shuffle_buffer=0).train_dataloader())
+
+
+def test_a_shard_that_is_missing_leaves_out_its_videos_in_validation(odd_root, tmp_path):
+    root = tmp_path / "small"
+    root.mkdir()
+    write_shards(YouTubeVISDataModule(str(odd_root)), root, shard_bytes=1)
+    assert (root / "validation-000001.tar").is_file()
     (root / "validation-000000.tar").unlink()
     with pytest.raises(DataError, match=r"validation-000000.tar: cannot read video v0 \(No such file or directory\)"):
         list(read(InstanceShards, root, "validate").val_dataloader())
     data = read(InstanceShards, root, "validate", on_error="skip")
+    assert [batch.names for batch in data.val_dataloader()] == [["v1"]]
+    assert len(data.skipped) == 1 and "cannot read video v0" in data.skipped[0]
+    (root / "validation-000001.tar").unlink()
     with pytest.raises(DataError, match="is the whole dataset broken"):
-        list(data.val_dataloader())
+        list(read(InstanceShards, root, "validate", on_error="skip").val_dataloader())
 
 
 def test_shards_of_the_other_kind_are_refused_in_one_line(root, davis_root, tmp_path):
     (tmp_path / "holes").mkdir()
     write_shards(DAVIS(str(davis_root)), tmp_path / "holes", shard_bytes=10**6)
-    with pytest.raises(ConfigurationError, match="clips for inpainting: task=inpaint data=shards trains on") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"clips for inpainting: task=inpaint data=shards trains .* data.inpainting.root"
+    ) as caught:
         read(InstanceShards, tmp_path / "holes")
     assert "\n" not in str(caught.value) and str(tmp_path / "holes") in str(caught.value)
-    with pytest.raises(ConfigurationError, match="videos with instances: task=vis data=shards trains on") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"videos with instances: task=vis data=shards trains .* data.segmentation.root"
+    ) as caught:
         TarShards(str(root)).setup("fit")
     assert "\n" not in str(caught.value) and str(root) in str(caught.value)
 
@@ -283,13 +323,15 @@ def test_shards_of_a_writer_that_was_killed_are_not_taken_for_a_dataset_nor_over
     command = ["--data", "youtube_vis", "--root", str(vis_root), "-o", str(target)]
     target.mkdir()
     (target / "train-000000.tar").write_bytes(b"some videos")
+    (target / ".index.json.partial").write_text("{")
     with pytest.raises(DataError, match=r"index.json: no such index of shards \(written last by"):
         read(InstanceShards, target)
     with pytest.raises(
-        ConfigurationError, match=r"shards without an index.json, .* delete them to write again"
+        ConfigurationError, match=r"shards without an index.json, .* delete the folder to write again"
     ) as caught:
         run(command)
     assert "\n" not in str(caught.value) and (target / "train-000000.tar").read_bytes() == b"some videos"
     (target / "train-000000.tar").unlink()
+    (target / ".index.json.partial").unlink()
     run(command)
     assert (target / "index.json").is_file()

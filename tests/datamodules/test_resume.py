@@ -108,7 +108,7 @@ def test_skipped_batches_are_not_read_again(davis_root):
     ("change", "message"),
     [
         ({"seed": 5}, r"seed=5 \(was 0\)"),
-        ({"batch_size": 2}, r"batch_size_x_processes=2 \(was 1\)"),
+        ({"batch_size": 2}, r"data\.batch_size x processes = 2 \(was 1\)"),
         ({"clips_per_video": 3}, r"clips_per_video=3 \(was 1\)"),
     ],
 )
@@ -122,10 +122,32 @@ def test_an_epoch_does_not_go_on_with_other_batches_but_the_next_may_have_them(d
     batches = iter(stopped)
     next(batches)
     with pytest.raises(ConfigurationError, match=f"{message}: set it back to resume, or .* init_from=") as caught:
-        loader(**change).load_state_dict(stopped.state_dict())
+        resumed = loader(**change)
+        resumed.load_state_dict(stopped.state_dict())
+        next(iter(resumed))
     assert "\n" not in str(caught.value)
     for _ in batches:
         pass
     other = loader(**change)
     other.load_state_dict(stopped.state_dict())
     assert other.batch_sampler.sampler.epoch == 1
+
+
+def test_an_epoch_does_not_go_on_with_as_many_other_videos(davis_root):
+    def loader(reverse=False):
+        data = DAVIS(str(davis_root), **OPTIONS, workers=0)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        if reverse:
+            loader.dataset.videos = loader.dataset.videos[::-1]
+        return loader
+
+    stopped = loader()
+    next(iter(stopped))
+    state = stopped.state_dict()
+    other = loader(reverse=True)
+    other.load_state_dict(state)
+    with pytest.raises(ConfigurationError, match=r"data\.root with other videos"):
+        next(iter(other))
+    other.load_state_dict({name: state[name] for name in ("epoch", "delivered", "batches", "videos")})
+    assert len(list(other)) == 5  # a state that does not know them is taken as it is

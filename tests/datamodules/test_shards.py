@@ -151,6 +151,7 @@ def test_a_resumed_epoch_goes_on_exactly(root, monkeypatch, workers):
     _, other = read(root, monkeypatch, **{**options, "workers": workers + 2})
     with pytest.raises(ConfigurationError, match=r"workers=\d \(was \d\): set it back to resume"):
         other.load_state_dict(state)
+        next(iter(other))
 
 
 def test_a_checkpoint_with_the_place_alone_is_gone_on_with(root, monkeypatch):
@@ -177,6 +178,7 @@ def test_an_epoch_does_not_go_on_in_another_order(root, monkeypatch, change, mes
     _, other = read(root, monkeypatch, **{**options, **change})
     with pytest.raises(ConfigurationError, match=f"{message}: set it back to resume") as caught:
         other.load_state_dict(stopped.state_dict())
+        next(iter(other))
     assert "\n" not in str(caught.value)
 
 
@@ -286,6 +288,20 @@ def test_a_shard_that_is_cut_off_is_named_or_its_videos_are_skipped(root, monkey
     assert len(batches) == 6 and 1 <= sum(len(batch.skipped) > 0 for batch in batches) < 6
 
 
+@pytest.mark.parametrize("masks", ["moving", "object"])
+@pytest.mark.parametrize("buffer", [0, 16])
+def test_one_missing_shard_never_ends_a_run_that_skips(root, monkeypatch, masks, buffer):
+    (root / "train-000001.tar").unlink()
+    options = {"on_error": "skip", "shuffle_buffer": buffer, "masks": masks}
+    for epoch in range(8):
+        whole = list(read(root, monkeypatch, epoch=epoch, **options)[1])
+        assert len(whole) == 6 and not {name for batch in whole for name in batch.names} & {"t4", "t5"}
+        assert sum(len(batch.skipped) > 0 for batch in whole) >= 2
+        _, resumed = read(root, monkeypatch, **options)
+        resumed.load_state_dict({"epoch": epoch, "delivered": 3})
+        assert all(map(same, list(resumed), whole[3:]))
+
+
 def test_a_shard_that_is_missing_is_named(root, monkeypatch):
     (root / "train-000001.tar").unlink()
     with pytest.raises(DataError, match=r"train-000001\.tar: cannot read video t\d \(No such file or directory\)"):
@@ -323,10 +339,24 @@ def test_the_command_refuses_what_it_cannot_write(davis_root, root, tmp_path):
     common = ["--data", "davis", "--root", str(davis_root), "-o"]
     with pytest.raises(ConfigurationError, match="holds other files; shards need a folder of their own"):
         run([*common, str(root)])
-    with pytest.raises(ConfigurationError, match="expected megabytes above 0, got -1"):
-        run([*common, str(tmp_path / "new"), "--shard-size", "-1"])
+    for size in ("-1", "nan", "inf"):
+        with pytest.raises(ConfigurationError, match=f"expected megabytes above 0, got {size}"):
+            run([*common, str(tmp_path / "new"), "--shard-size", size])
     with pytest.raises(DataError, match="no such folder"):
         run(["--data", "davis", "--root", str(tmp_path / "nothing"), "-o", str(tmp_path / "new")])
+
+
+def test_an_index_that_cannot_be_written_leaves_nothing_behind(davis_root, tmp_path, monkeypatch):
+    def full_disk(source, target):
+        raise OSError(28, "No space left on device")
+
+    command = ["--data", "davis", "--root", str(davis_root), "-o", str(tmp_path / "shards")]
+    with monkeypatch.context() as patch:
+        patch.setattr("lightvid.datamodules.shards.index.os.replace", full_disk)
+        with pytest.raises(ConfigurationError, match="No space left on device"):
+            run(command)
+    assert list((tmp_path / "shards").iterdir()) == []
+    run(command)
 
 
 def test_after_a_video_that_cannot_be_written_the_same_command_may_follow(davis_root, tmp_path):
