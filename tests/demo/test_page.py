@@ -170,10 +170,18 @@ class Page:
         self.click("add_box")
 
     def choose(self, name, choice):
-        self.driver.find_element(By.CSS_SELECTOR, f"#{name} input").click()
-        until(lambda: choice in self.text(f"#{name} [role=option]"), choice)
-        options = self.driver.find_elements(By.CSS_SELECTOR, f"#{name} [role=option]")
-        next(option for option in options if choice in option.text).click()
+        def pick():
+            try:
+                options = self.driver.find_elements(By.CSS_SELECTOR, f"#{name} [role=option]")
+                next(option for option in options if choice in option.text).click()
+            except (StopIteration, WebDriverException):  # the list fades in, or is made anew
+                return False
+            return True
+
+        field = self.driver.find_element(By.CSS_SELECTOR, f"#{name} input")
+        field.click()
+        until(pick, choice)
+        until(lambda: choice in field.get_property("value"), f"{choice} in {name}")
 
     def source(self, name):
         script = "return document.querySelector(arguments[0])?.src"
