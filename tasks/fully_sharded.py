@@ -16,12 +16,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from lightvid.building import FSDP_PRECISIONS
 from lightvid.errors import ConfigurationError
 from lightvid.networks import InstanceSegmenter
 
 from .instance_segmentation import InstanceSegmentation
-
-PRECISIONS = ("32-true", "bf16-mixed")
 
 
 class FullyShardedSegmenter(DDPStrategy):
@@ -110,9 +109,9 @@ class FullyShardedSegmenter(DDPStrategy):
                 f"trainer.strategy=fsdp is for task=vis, not for {type(task).__name__}, whose networks learn in turns: "
                 "trainer.strategy=ddp_find_unused_parameters_true"
             )
-        if self.precision_plugin.precision not in PRECISIONS:
+        if self.precision_plugin.precision not in FSDP_PRECISIONS:
             raise ConfigurationError(
-                f"trainer.strategy=fsdp takes trainer.precision={' or '.join(PRECISIONS)},"
+                f"trainer.strategy=fsdp takes trainer.precision={' or '.join(FSDP_PRECISIONS)},"
                 f" not {self.precision_plugin.precision}"
             )
         if task.network._compiled_call_impl is not None:
