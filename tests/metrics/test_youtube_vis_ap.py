@@ -4,6 +4,9 @@ import gzip
 import importlib.util
 import json
 import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from lightvid.annotations.rle import encode
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.metrics import evaluate_youtube_vis, youtube_vis_ap
+from lightvid.metrics.youtube_vis_matching import match_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDED = REPOSITORY / ".." / "shared" / "oracles" / "ytvis_ap"
@@ -307,6 +311,23 @@ def test_any_number_of_processes_gives_the_same_numbers_and_names_the_first_dama
             youtube_vis_ap(ground_truth, results, processes=processes)
     with pytest.raises(ConfigurationError, match="processes: 0"):
         youtube_vis_ap(ground_truth, results, processes=0)
+
+
+def test_a_process_that_is_ended_from_outside_is_told(tmp_path, monkeypatch):
+    parent, ended = os.getpid(), tmp_path / "ended"
+
+    def match(*arguments):
+        if os.getpid() != parent:
+            ended.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not ended.exists():  # or there might be no video left for the other process
+            time.sleep(0.01)
+        return match_video(*arguments)
+
+    monkeypatch.setattr("lightvid.metrics.youtube_vis.match_video", match)
+    ground_truth = truth(track(A, B), track(A, B, video=2), videos=2)
+    with pytest.raises(ConfigurationError, match="processes: 2: one was ended from outside"):
+        youtube_vis_ap(ground_truth, [], processes=2)
 
 
 def evaluate_in_a_daemon(queue):

@@ -37,6 +37,13 @@ def test_the_numbers_are_printed_and_written_also_by_category(files, capsys):
     assert (written["AP"], written["APl"], written["categories"]["owl"]["AP"]) == pytest.approx((1, -1, 1))
 
 
+def test_at_least_one_process_evaluates(files, capsys):
+    run([str(files / "gt.json"), str(files / "results.json"), "--processes", "2"])
+    assert "100.0" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match="processes: 0: at least 1"):
+        run([str(files / "gt.json"), str(files / "results.json"), "--processes", "0"])
+
+
 def test_a_submission_is_evaluated_as_the_file_in_it(files, capsys):
     write_submission(files / "mine.zip", [FOUND])
     run([str(files / "gt.json"), str(files / "mine.zip")])

@@ -81,6 +81,13 @@ def test_runs_without_pixels_change_nothing(counts):
     assert spatio_temporal_iou(tubes, tubes) == pytest.approx(counted(drawn, drawn), abs=1e-12)
 
 
+def test_masks_of_more_than_32767_rows_are_compared_exactly():
+    drawn = np.zeros((2, 1, 40_000, 3), bool)
+    drawn[0, 0, 100:39_990] = True
+    drawn[1, 0, 33_000:, 1:] = drawn[1, 0, ::7, 0] = drawn[1, 0, 10:20, 2] = True
+    assert spatio_temporal_iou(tubes(drawn), tubes(drawn)) == pytest.approx(counted(drawn, drawn), abs=1e-12)
+
+
 @pytest.mark.parametrize("shift", [(0, 9), (9, 0)])
 def test_tracks_side_by_side_or_one_below_the_other_are_not_compared(shift, monkeypatch):
     canvas = np.zeros((2, 3, HEIGHT, WIDTH), bool)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
+from operator import itemgetter
 from textwrap import shorten
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ def are_compressed(masks: Sequence[Any], size: list[int]) -> bool:
     """
     visible = [mask for mask in masks if mask is not None]
     try:
-        sizes, counts = [mask["size"] for mask in visible], [mask["counts"] for mask in visible]
+        sizes, counts = list(map(itemgetter("size"), visible)), list(map(itemgetter("counts"), visible))
     except (KeyError, TypeError, IndexError):
         return False
     return (

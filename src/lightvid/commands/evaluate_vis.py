@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 USAGE = (
     "lightvid evaluate-vis GT.json RESULTS.json|RESULTS.zip [--json OUT] [--per-category] [--submission ZIP] "
-    "[--as-benchmark]"
+    "[--as-benchmark] [--processes N]"
 )
 
 
@@ -42,7 +42,9 @@ def run(arguments: list[str]) -> None:
             return
     from lightvid.metrics import evaluate_youtube_vis
 
-    scores = evaluate_youtube_vis(options.ground_truth, options.results, as_benchmark=options.as_benchmark)
+    scores = evaluate_youtube_vis(
+        options.ground_truth, options.results, as_benchmark=options.as_benchmark, processes=options.processes
+    )
     names = category_names(truth)
     console.print(numbers_table(scores, f"{options.results.name} on {options.ground_truth.name}"))
     if options.per_category:
@@ -125,5 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         "--as-benchmark",
         action="store_true",
         help="evaluate what the published evaluation takes: short lists, masks of another size, unknown categories",
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="that share the videos; by default one for each core of large input"
     )
     return parser

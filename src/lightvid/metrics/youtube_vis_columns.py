@@ -14,18 +14,14 @@ MOST_IN_A_COLUMN = 4
 
 
 class Intervals(NamedTuple):
-    """The pixels of a track's N masks of one size, one below the other in each column, by frames, columns and rows.
+    """The pixels of a track's masks of one size, one below the other in each column, by frames, columns and rows.
 
     Attributes:
-        frames: `(N,)` of each mask.
-        counts: `(N,)` intervals of each mask; at least one, which may be empty.
         columns: `(R,)` counted through all frames, width by width.
         tops: `(R,)` first row.
         bottoms: `(R,)` one more than the last row.
     """
 
-    frames: NDArray[np.int64]
-    counts: NDArray[np.int64]
     columns: NDArray[np.int64]
     tops: NDArray[np.int32]
     bottoms: NDArray[np.int32]
@@ -34,108 +30,90 @@ class Intervals(NamedTuple):
 class Columns(NamedTuple):
     """The same, to be looked up by column. Most columns hold one interval at most.
 
+    The rows of an interval are one number, so that one look finds both ends: the first row in its lower half, the end
+    in its upper half; negative where the next interval is in the same column.
+
     Attributes:
         intervals: as they were.
-        tops: `(columns,)` of the uppermost interval of each column; 0 where there is none.
-        bottoms: `(columns,)` likewise; its complement (`~`) where others follow below.
+        uppermost: `(columns,)` rows of the uppermost interval of each column; 0 where there is none.
         seconds: `(columns,)` index of the one below it, where there is one.
-        continues: `(R,)` the next interval is in the same column.
+        rows: `(R,)` of each interval.
         fragmented: most columns have many.
     """
 
     intervals: Intervals
-    tops: NDArray[np.int32]
-    bottoms: NDArray[np.int32]
-    seconds: NDArray[np.int32]
-    continues: NDArray[np.bool_]
+    uppermost: NDArray[np.int32 | np.int64]
+    seconds: NDArray[np.intp]
+    rows: NDArray[np.int32 | np.int64]
     fragmented: bool
 
 
 def cut_into_intervals(tube: Tube, size: tuple[int, int], frames: int) -> Intervals:
     """Of the masks with this (height, width), which has pixels, in the first so many frames."""
-    height, width = size
-    starts, stops, counts, places = tube.starts, tube.stops, tube.counts, tube.frames
-    used = (places < frames) & (tube.sizes == size).all(1)
-    if not used.all():
-        runs = np.repeat(used, counts)
-        starts, stops, counts, places = starts[runs], stops[runs], counts[used], places[used]
-    columns = starts // height
-    if columns.size and columns.max() == width:  # an empty run after the last pixel
-        columns[columns == width] -= 1
-    tops = starts - columns * height
-    bottoms = tops + (stops - starts)
-    if bottoms.size and bottoms.max() > height:
-        columns, tops, bottoms, counts = _split(columns, tops, bottoms, counts, height)
-    return Intervals(places, counts, np.repeat(places * width, counts) + columns, tops, bottoms)
+    intervals = Intervals(tube.columns, tube.tops, tube.bottoms)
+    if tube.length > frames or not (tube.sizes == size).all():
+        used = np.repeat((tube.frames < frames) & (tube.sizes == size).all(1), tube.counts)
+        intervals = Intervals(*(array[used] for array in intervals))
+    crossing = intervals.bottoms.size and intervals.bottoms.max() > size[0]
+    return _split(intervals, size[0]) if crossing else intervals
 
 
-def _split(
-    columns: NDArray[np.int32],
-    tops: NDArray[np.int32],
-    bottoms: NDArray[np.int32],
-    counts: NDArray[np.int64],
-    height: int,
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+def _split(runs: Intervals, height: int) -> Intervals:
     """An interval in each column for runs that go on in the next ones."""
-    spanned = np.maximum(-(-bottoms // height), 1)
-    run = np.repeat(np.arange(len(columns)), spanned)
+    spanned = np.maximum(-(-runs.bottoms // height), 1)
+    run = np.repeat(np.arange(len(spanned)), spanned)
     before = (np.arange(len(run)) - np.repeat(np.cumsum(spanned) - spanned, spanned)).astype(np.int32)
-    counts = np.add.reduceat(spanned, np.cumsum(counts) - counts, dtype=np.int64)
-    tops, bottoms = np.maximum(tops[run] - before * height, 0), np.minimum(bottoms[run] - before * height, height)
-    return columns[run] + before, tops, bottoms, counts
+    tops = np.maximum(runs.tops[run] - before * height, 0)
+    bottoms = np.minimum(runs.bottoms[run] - before * height, height)
+    return Intervals(runs.columns[run] + before, tops, bottoms)
 
 
-def boxes(intervals: Intervals) -> NDArray[np.float64]:
-    """`(N, 4)` that hold all pixels of each mask: left, top, right and bottom ends."""
-    last = intervals.counts.cumsum() - 1
-    first = last + 1 - intervals.counts
-    tops, bottoms = np.minimum.reduceat(intervals.tops, first), np.maximum.reduceat(intervals.bottoms, first)
-    return np.stack((intervals.columns[first], tops, intervals.columns[last] + 1, bottoms), 1).astype(np.float64)
-
-
-def index_columns(intervals: Intervals, columns: int) -> Columns:
+def index_columns(intervals: Intervals, columns: int, height: int) -> Columns:
     """Prepare one track to be compared with others; so many columns are there in all frames."""
     key = intervals.columns
-    tops, bottoms = np.zeros((2, columns), np.int32)
-    tops[key], bottoms[key] = intervals.tops, intervals.bottoms
-    continues = np.zeros(len(key), np.bool_)
-    np.equal(key[1:], key[:-1], out=continues[:-1])
-    followed = np.flatnonzero(continues)
-    uppermost = followed[np.diff(followed, prepend=-2) > 1]
-    tops[key[uppermost]], bottoms[key[uppermost]] = intervals.tops[uppermost], ~intervals.bottoms[uppermost]
-    seconds = np.empty(columns, np.int32)
-    seconds[key[uppermost]] = uppermost + 1
+    integer: type[np.int32 | np.int64] = np.int32 if height < 2**15 else np.int64
+    rows: NDArray[np.int32 | np.int64] = intervals.bottoms.astype(integer)
+    rows <<= 4 * rows.itemsize
+    rows |= intervals.tops
+    followed = np.flatnonzero(key[1:] == key[:-1])
+    rows[followed] |= np.iinfo(integer).min
+    first = followed[np.diff(followed, prepend=-2) > 1]
+    uppermost, seconds = np.zeros(columns, rows.dtype), np.empty(columns, np.intp)
+    uppermost[key] = rows
+    uppermost[key[first]] = rows[first]
+    seconds[key[first]] = first + 1
     drawn = len(key) - len(followed)
-    return Columns(intervals, tops, bottoms, seconds, continues, len(key) > MOST_IN_A_COLUMN * drawn)
+    return Columns(intervals, uppermost, seconds, rows, len(key) > MOST_IN_A_COLUMN * drawn)
 
 
 def shared_pixels(one: Intervals, other: Columns, height: int) -> int:
     """The size of the intersection of two tracks' masks of the same frames and size."""
     if other.fragmented:
         return _shared_by_interpolation(one, other.intervals, height)
-    other_tops, other_bottoms = other.tops.take(one.columns), other.bottoms.take(one.columns)
-    several = np.flatnonzero(other_bottoms < 0)
-    other_bottoms[several] = ~other_bottoms[several]
-    shared = _shared_rows(one.tops, one.bottoms, other_tops, other_bottoms, height)
-    tops, bottoms, places = one.tops[several], one.bottoms[several], other.seconds.take(one.columns[several])
+    rows = other.uppermost.take(one.columns)
+    several = np.flatnonzero(rows < 0)
+    shared = _shared_rows(one.tops, one.bottoms, rows, height)
+    tops, bottoms = one.tops.take(several), one.bottoms.take(several)
+    places = other.seconds.take(one.columns.take(several))
     while places.size:
-        rows = other.intervals.tops.take(places), other.intervals.bottoms.take(places)
-        shared += _shared_rows(tops, bottoms, *rows, height)
-        further = np.flatnonzero(other.continues.take(places))
-        tops, bottoms, places = tops[further], bottoms[further], places[further] + 1
+        rows = other.rows.take(places)
+        further = np.flatnonzero(rows < 0)
+        shared += _shared_rows(tops, bottoms, rows, height)
+        tops, bottoms, places = tops.take(further), bottoms.take(further), places.take(further) + 1
     return shared
 
 
 def _shared_rows(
-    tops: NDArray[np.int32],
-    bottoms: NDArray[np.int32],
-    other_tops: NDArray[np.int32],
-    other_bottoms: NDArray[np.int32],
-    height: int,
+    tops: NDArray[np.int32], bottoms: NDArray[np.int32], rows: NDArray[np.int32 | np.int64], height: int
 ) -> int:
-    highest = np.maximum(tops, other_tops)
-    lowest = np.minimum(bottoms, other_bottoms)
-    rows = np.maximum(lowest, highest, out=lowest)  # sooner than a maximum with 0 of their difference
+    """Of intervals with those that the numbers `rows`, which are overwritten, describe."""
+    half = 4 * rows.itemsize
+    highest = rows & (2**half - 1)
+    np.maximum(highest, tops, out=highest)
+    rows >>= half
+    rows &= 2 ** (half - 1) - 1
+    np.minimum(rows, bottoms, out=rows)
+    np.maximum(rows, highest, out=rows)  # sooner than a maximum with 0 of their difference
     rows -= highest
     fits = len(rows) * height < 2**31
     return int(rows.sum(dtype=np.int32 if fits else np.int64))

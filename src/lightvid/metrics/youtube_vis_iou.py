@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightvid.metrics.youtube_vis_columns import Intervals, boxes, cut_into_intervals, index_columns, shared_pixels
+from lightvid.metrics.youtube_vis_columns import cut_into_intervals, index_columns, shared_pixels
 from lightvid.metrics.youtube_vis_tubes import Tube
 
 Size: TypeAlias = tuple[int, int]
@@ -38,13 +38,12 @@ def spatio_temporal_iou(first: Sequence[Tube], second: Sequence[Tube], *, least:
         sums -= np.where(other_size, pixels_1[:, None] + pixels_2, 0).sum(-1)
         most[other_size] = 0
     near = (_ratio(most.sum(-1), sums) >= least) & (most > 0).any(-1)
-    drawn = [size for size in sizes if all(size)]
-    rows, places = np.flatnonzero(near.any(1)).tolist(), np.flatnonzero(near.any(0)).tolist()
-    intervals_1, intervals_2 = _cut(first, rows, drawn, frames), _cut(second, places, drawn, frames)
-    boxes_1, boxes_2 = _boxes(intervals_1, len(first), frames), _boxes(intervals_2, len(second), frames)
-    most = np.minimum(most, _box_intersections(boxes_1, boxes_2))
+    most = np.minimum(most, _box_intersections(_boxes(first, frames), _boxes(second, frames)))
     near &= _ratio(most.sum(-1), sums) >= least
-    return _ratio(_intersections(intervals_1, intervals_2, near, frames), sums)
+    intersections = np.zeros(near.shape)
+    for size in filter(all, sizes):  # where there are pixels
+        intersections += _intersections(first, second, near, size, frames)
+    return _ratio(intersections, sums)
 
 
 def _sizes(tubes: Sequence[Tube]) -> set[Size]:
@@ -88,21 +87,13 @@ def _ratio(intersections: NDArray[np.float64], sums: NDArray[np.float64]) -> NDA
     return np.divide(intersections, unions, out=np.zeros_like(sums), where=unions > 0)
 
 
-def _cut(
-    tubes: Sequence[Tube], rows: Sequence[int], sizes: Sequence[Size], frames: int
-) -> dict[Size, dict[int, Intervals]]:
-    """These tracks by the size of their masks and by row, where they have such masks."""
-    parts = {size: {row: cut_into_intervals(tubes[row], size, frames) for row in rows} for size in sizes}
-    return {size: {row: part for row, part in tracks.items() if part.counts.size} for size, tracks in parts.items()}
-
-
-def _boxes(intervals: Mapping[Size, Mapping[int, Intervals]], tracks: int, frames: int) -> NDArray[np.float64]:
-    """`(tracks, frames, 4)` ends of the columns and rows with pixels, where there is a mask."""
-    found = np.zeros((tracks, frames, 4))
-    for parts in intervals.values():
-        for row, part in parts.items():
-            found[row, part.frames] = boxes(part)
-    return found
+def _boxes(tubes: Sequence[Tube], frames: int) -> NDArray[np.float64]:
+    """`(tracks, frames, 4)` as of a tube; without a side where there is no mask."""
+    boxes = np.zeros((len(tubes), frames, 4))
+    for row, tube in enumerate(tubes):
+        inside = slice(None) if tube.length <= frames else tube.frames < frames
+        boxes[row, tube.frames[inside]] = tube.boxes[inside]
+    return boxes
 
 
 def _box_intersections(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,17 +105,14 @@ def _box_intersections(first: NDArray[np.float64], second: NDArray[np.float64]) 
 
 
 def _intersections(
-    first: Mapping[Size, Mapping[int, Intervals]],
-    second: Mapping[Size, Mapping[int, Intervals]],
-    near: NDArray[np.bool_],
-    frames: int,
+    first: Sequence[Tube], second: Sequence[Tube], near: NDArray[np.bool_], size: Size, frames: int
 ) -> NDArray[np.float64]:
-    """`(N, M)` pixels that near pairs share in the frames where both have a mask of the same size."""
+    """`(N, M)` pixels that near pairs share in the frames where both have a mask of this size."""
     intersections = np.zeros(near.shape)
-    for height, width in first.keys() & second.keys():
-        tracks = first[height, width]
-        for place, intervals in second[height, width].items():
-            columns = index_columns(intervals, frames * width)
-            for row in [row for row in np.flatnonzero(near[:, place]).tolist() if row in tracks]:
-                intersections[row, place] += shared_pixels(tracks[row], columns, height)
+    cut = {row: cut_into_intervals(first[row], size, frames) for row in np.flatnonzero(near.any(1)).tolist()}
+    height, width = size
+    for place in np.flatnonzero(near.any(0)).tolist():
+        columns = index_columns(cut_into_intervals(second[place], size, frames), frames * width, height)
+        for row in np.flatnonzero(near[:, place]).tolist():
+            intersections[row, place] = shared_pixels(cut[row], columns, height)
     return intersections

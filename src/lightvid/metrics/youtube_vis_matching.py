@@ -123,7 +123,14 @@ def match(iou: NDArray[np.float64], counted: NDArray[np.bool_], crowd: NDArray[n
     chosen = np.full((len(iou), counted.shape[1], len(THRESHOLDS)), -1)
     enough = iou[..., None] >= np.minimum(THRESHOLDS, 1 - 1e-10)
     free = np.ones((tracks, *chosen.shape[1:]), np.bool_)
-    for row in np.flatnonzero(enough.any((1, 2))):
+    for row in np.flatnonzero(enough.any((1, 2))).tolist():
+        candidates = np.flatnonzero(enough[row].any(1))
+        if len(candidates) == 1:
+            only = candidates[0]
+            taken = enough[row, only] & free[only]
+            chosen[row][taken] = only
+            free[only] &= crowd[only] | ~taken
+            continue
         preference = np.empty(tracks, np.int64)
         preference[np.argsort(iou[row], kind="stable")] = np.arange(tracks)
         grades = (preference[:, None] + tracks * counted)[..., None]

@@ -6,12 +6,17 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from typing import TypeAlias
 
+from lightvid.errors import ConfigurationError
 from lightvid.metrics.youtube_vis_matching import Matches
 
-MatchVideo = Callable[[int], Matches]
+MatchVideo: TypeAlias = Callable[[int], Matches]
+Outcome: TypeAlias = tuple[int, Matches | Exception]
+"""Of the video at this place: its matches, or what went wrong."""
 
 MASKS_WORTH_A_PROCESS = 20_000
 MOST_PROCESSES = 8
@@ -28,28 +33,64 @@ def default_processes(masks: int) -> int:
 def match_videos(match: MatchVideo, videos: Sequence[int], processes: int) -> list[Matches]:
     """The matches of each video, in their order; what `match` raises for the first of them is raised here.
 
-    The processes are forks of this one, and so have the records without receiving them. This needs Linux; elsewhere,
-    and in daemonic processes, such as a DataLoader's workers, which may have no children, the videos come one by one.
+    The processes are this one and forks of it, which have the records without receiving them. This needs Linux;
+    elsewhere, and in daemonic processes, such as a DataLoader's workers, which may have no children, the videos come
+    one by one.
+
+    Raises:
+        ConfigurationError: one of the processes was ended from outside, as where memory runs out.
     """
-    if processes == 1 or sys.platform != "linux" or multiprocessing.current_process().daemon:
+    processes = min(processes, len(videos))
+    if processes <= 1 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         return [match(video) for video in videos]
-    chunk = max(1, len(videos) // (16 * processes))
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(match,))
+    begun = context.Value("q", 0)
+    children, pipes = [], []
     try:
-        return list(pool.map(_match_kept, videos, chunksize=chunk))
+        for _ in range(processes - 1):
+            pipe, childs_end = context.Pipe(duplex=False)
+            children.append(context.Process(target=_send_share, args=(childs_end, match, videos, begun), daemon=True))
+            children[-1].start()
+            childs_end.close()
+            pipes.append(pipe)
+        outcomes = dict([*_share(match, videos, begun), *(outcome for pipe in pipes for outcome in pipe.recv())])
+    except EOFError:
+        raise ConfigurationError(
+            f"processes: {processes}: one was ended from outside, as where memory runs out; 1 takes the least"
+        ) from None
+    except BaseException:
+        for child in children:
+            child.kill()
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for child in children:
+            child.join()
+    matches = []
+    for place in range(len(videos)):
+        outcome = outcomes[place]
+        if isinstance(outcome, Exception):
+            raise outcome
+        matches.append(outcome)
+    return matches
 
 
-_kept: MatchVideo
-"""Of a forked process."""
+def _send_share(pipe: Connection, match: MatchVideo, videos: Sequence[int], begun: Synchronized[int]) -> None:
+    pipe.send(list(_share(match, videos, begun)))
 
 
-def _keep(match: MatchVideo) -> None:
-    global _kept
-    _kept = match
+def _share(match: MatchVideo, videos: Sequence[int], begun: Synchronized[int]) -> Iterator[Outcome]:
+    """The next videos that no process has begun, until there are none or one goes wrong.
 
-
-def _match_kept(video: int) -> Matches:
-    return _kept(video)
+    Videos are begun in their order, so all before one that goes wrong are done.
+    """
+    while True:
+        with begun.get_lock():
+            place = begun.value
+            begun.value += 1
+        if place >= len(videos):
+            return
+        try:
+            yield place, match(videos[place])
+        except Exception as problem:
+            begun.value = len(videos)
+            yield place, problem

@@ -77,17 +77,17 @@ def check_annotation(
     if not isinstance(record.get("segmentations"), list):
         raise DataError(f"{label}: segmentations: expected a list with one entry for each frame")
     masks = record["segmentations"]
-    if not are_compressed(masks, [video.height, video.width]):
+    if len(masks) != video.length or not are_compressed(masks, [video.height, video.width]):
         masks = [
             mask
             if mask is None or is_compressed(mask)
             else to_rle(mask, video.height, video.width, f"{label}: segmentations[{frame}]")
             for frame, mask in enumerate(masks)
         ]
-    try:
-        check_masks(masks, None if as_benchmark else video)
-    except RecordError as problem:
-        raise DataError(f"{label}: {problem}") from None
+        try:
+            check_masks(masks, None if as_benchmark else video)
+        except RecordError as problem:
+            raise DataError(f"{label}: {problem}") from None
     areas = record.get("areas")
     if areas is not None and not _are_areas(areas):
         raise DataError(f"{label}: areas: expected a list of numbers and nulls, one for each frame")
