@@ -12,7 +12,7 @@ from lightvid.attention import DeformableAttention
 from lightvid.building import build, check
 from lightvid.checkpoints.building import build as build_module
 from lightvid.configuration import compose, compose_linked
-from lightvid.configuration_files import load_yaml, save
+from lightvid.configuration.files import load_yaml, save
 from lightvid.errors import ConfigurationError, LightvidError
 from lightvid.networks import deformable_vistr, vistr
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightvid.configuration import nearest, root_keys
-from lightvid.configuration_files import Plain, short_key
-from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.configuration import root_keys
+from lightvid.configuration.files import Plain, short_key
+from lightvid.errors import ConfigurationError, LightvidError, nearest
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

@@ -12,8 +12,8 @@ from importlib import import_module
 
 import yaml
 
-from lightvid.configuration import compose, nearest
-from lightvid.errors import ConfigurationError, LightvidError
+from lightvid.configuration import compose
+from lightvid.errors import ConfigurationError, LightvidError, nearest
 from lightvid.launch import is_main
 
 USAGE = """\

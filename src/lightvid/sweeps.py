@@ -14,8 +14,7 @@ from typing import Any
 
 import yaml
 
-from lightvid.configuration import nearest
-from lightvid.errors import ConfigurationError
+from lightvid.errors import ConfigurationError, nearest
 
 Spec = dict[str, Any]
 Choice = dict[str, Any]

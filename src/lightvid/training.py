@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,20 +13,17 @@ from typing import Any
 import pytorch_lightning as pl
 import wandb
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from lightvid.building import Run, build
 from lightvid.checkpoint_reading import read
 from lightvid.checkpoints.transfer import locate
-from lightvid.configuration import compose, compose_linked, holds_a_run, nearest
-from lightvid.configuration_files import CONFIG_FILE, resolve, save
-from lightvid.errors import CheckpointError, ConfigurationError
+from lightvid.configuration import compose, compose_linked, holds_a_run
+from lightvid.configuration.files import CONFIG_FILE, resolve, save
+from lightvid.errors import CheckpointError, ConfigurationError, nearest
 from lightvid.launch import RUN_DIR, is_main
 from lightvid.run_lock import RunLock
+from lightvid.run_report import report, resume_command
 from lightvid.training_errors import in_one_line
-
-RESULTS_FILE = "results.json"
 
 
 def train(arguments: Sequence[str]) -> Path:
@@ -74,7 +68,7 @@ def train(arguments: Sequence[str]) -> Path:
         _fit(run, folder, checkpoint)
         best = folder / "checkpoints" / "best.ckpt"
         _validate(run, best if best.exists() else None)
-        _report(run, folder)
+        report(run, folder)
     return folder
 
 
@@ -95,7 +89,7 @@ def _fit(run: Run, folder: Path, checkpoint: Path | None) -> None:
         run.trainer.fit(run.task, run.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to an interrupt from the keyboard
         way_on = (
-            f"go on from its last checkpoint with: {_resume_command(folder)}" if last.exists() else "nothing saved yet"
+            f"go on from its last checkpoint with: {resume_command(folder)}" if last.exists() else "nothing saved yet"
         )
         print(f"Stopped at step {run.trainer.global_step}; {way_on}")
         raise
@@ -123,7 +117,7 @@ def evaluate(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     run = build({**plain, "loggers": {}, "callbacks": kept})
     with in_one_line(folder):
         _validate(run, checkpoint)
-    return _report(run, folder, save=False)
+    return report(run, folder, save=False)
 
 
 def _validate(run: Run, checkpoint: Path | None) -> None:
@@ -214,56 +208,3 @@ def _batches_before(content: Mapping[str, Any], checkpoint: Path) -> int:
         return int(content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])
     except (KeyError, TypeError):
         raise CheckpointError(f"{checkpoint}: not a checkpoint that a run can be resumed from") from None
-
-
-def _resume_command(folder: Path) -> str:
-    return f"make train RESUME={shlex.quote(str(folder))}"
-
-
-def _report(run: Run, folder: Path, *, save: bool = True) -> dict[str, dict[str, float]]:
-    rows: dict[str, dict[str, float]] = {}
-    for key, value in run.trainer.callback_metrics.items():
-        group, _, rest = key.partition("/")
-        if group == "val":
-            rows.setdefault("lightvid", {})[rest] = round(float(value), 4)
-        elif group == "baseline":
-            name, _, metric = rest.rpartition("/")
-            rows.setdefault(name, {})[metric] = round(float(value), 4)
-    if not run.trainer.is_global_zero:
-        return rows
-    Console().print(_table(rows))
-    if save:
-        _write_results(rows, folder / RESULTS_FILE)
-        print(_contents(folder))
-    return rows
-
-
-def _write_results(rows: dict[str, dict[str, float]], path: Path) -> None:
-    try:
-        path.write_text(json.dumps(rows, indent=1) + "\n")
-    except OSError as error:  # the run is whole without, and its table is on the screen
-        warnings.warn(f"{path}: cannot be written ({error.strerror})", stacklevel=2)
-
-
-def _table(rows: dict[str, dict[str, float]]) -> Table:
-    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    table = Table("", *columns)
-    for name, row in rows.items():
-        table.add_row(name, *(f"{row[metric]:.4g}" if metric in row else "" for metric in columns))
-    return table
-
-
-def _contents(folder: Path) -> str:
-    described = {
-        "checkpoints/best.ckpt": "the best validation",
-        "checkpoints/last.ckpt": "resume from here: " + _resume_command(folder),
-        CONFIG_FILE: "the whole configuration; run it again: make train CONFIG="
-        + shlex.quote(str(folder / CONFIG_FILE)),
-        "metrics.csv": "losses, learning rates and validation metrics",
-        RESULTS_FILE: "the table above",
-        "pictures": "results beside the truth, at each validation",
-        "videos": "the same, moving",
-        "wandb": "W&B; send an offline run with: .venv/bin/wandb sync " + str(folder / "wandb" / "offline-run-*"),
-    }
-    lines = [f"  {name:<22} {text}" for name, text in described.items() if (folder / name).exists()]
-    return "\n".join([f"{folder}/", *lines])

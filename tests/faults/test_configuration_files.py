@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightvid.configuration import compose, compose_linked
-from lightvid.configuration_files import save
+from lightvid.configuration.files import save
 from lightvid.errors import ConfigurationError
 from lightvid.training import train
 
