@@ -1,5 +1,6 @@
 """The numbers of YouTube-VIS, case by case, and against recorded evaluations."""
 
+import contextlib
 import gzip
 import importlib.util
 import json
@@ -313,21 +314,69 @@ def test_any_number_of_processes_gives_the_same_numbers_and_names_the_first_dama
         youtube_vis_ap(ground_truth, results, processes=0)
 
 
-def test_a_process_that_is_ended_from_outside_is_told(tmp_path, monkeypatch):
+def test_a_process_that_is_ended_from_outside_is_told_also_where_others_have_much_to_send(tmp_path, monkeypatch):
     parent, ended = os.getpid(), tmp_path / "ended"
 
     def match(*arguments):
-        if os.getpid() != parent:
-            ended.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        while not ended.exists():  # or there might be no video left for the other process
-            time.sleep(0.01)
+        if os.getpid() == parent:
+            while not ended.exists():  # or there might be no video left for the other processes
+                time.sleep(0.01)
+        else:
+            with contextlib.suppress(FileExistsError):
+                ended.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
         return match_video(*arguments)
 
     monkeypatch.setattr("lightvid.metrics.youtube_vis.match_video", match)
-    ground_truth = truth(track(A, B), track(A, B, video=2), videos=2)
-    with pytest.raises(ConfigurationError, match="processes: 2: one was ended from outside"):
-        youtube_vis_ap(ground_truth, [], processes=2)
+    many = [track(A, B, video=video) for video in range(1, 9) for _ in range(300)]
+    for processes in (2, 4):
+        ended.unlink(missing_ok=True)
+        with pytest.raises(ConfigurationError, match=f"processes: {processes}: one .* ended from outside"):
+            youtube_vis_ap(truth(*many, videos=8), [], processes=processes)
+
+
+def evaluate_until_the_others_are_there(pipe):
+    """With three processes, of which this one then ends; the others go on when it has."""
+    parent = os.getpid()
+
+    def match(*arguments):
+        if os.getpid() == parent:
+            pipe.send([child.pid for child in multiprocessing.active_children()])
+            os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        return match_video(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightvid.metrics.youtube_vis.match_video", match)
+        many = [track(A, B, video=video) for video in range(1, 99) for _ in range(50)]  # more than a pipe holds
+        youtube_vis_ap(truth(*many, videos=98), [], processes=3)
+
+
+def is_running(process):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_no_process_outlives_the_one_that_evaluates():
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    evaluating = context.Process(target=evaluate_until_the_others_are_there, args=(sender,))
+    evaluating.start()
+    assert receiver.poll(120)
+    children = receiver.recv()
+    evaluating.join()
+    assert len(children) == 2
+    try:
+        deadline = time.monotonic() + 60
+        while any(map(is_running, children)):
+            assert time.monotonic() < deadline, "orphans"
+            time.sleep(0.05)
+    finally:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
 
 
 def evaluate_in_a_daemon(queue):

@@ -71,6 +71,8 @@ PIXELS = HEIGHT * WIDTH
         [PIXELS - 2, 2],
         [PIXELS - 4, 4, 0, 0],  # no ones after the last pixel
         [40, 9, PIXELS - 49, 0],
+        [HEIGHT - 3, 2, 1, 0, PIXELS - HEIGHT],  # no ones at the start of a column, and none after them
+        [HEIGHT - 3, 2, 1, 0, 4, 0, PIXELS - HEIGHT - 4],
     ],
 )
 def test_runs_without_pixels_change_nothing(counts):

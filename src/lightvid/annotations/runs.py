@@ -24,7 +24,7 @@ class Runs(NamedTuple):
 
     Attributes:
         starts: `(R,)` int32, pixels of the mask before each run of ones. Where a mask ends in zeros, an empty run
-            follows, at the last pixel of the run before it.
+            follows, at the last pixel of the run before it, or where that starts if it is empty, too.
         stops: `(R,)` int32, likewise of its end.
         counts: `(N,)` how many of the R belong to each mask; at least one.
         areas: `(N,)` int64, pixels of ones.
@@ -125,7 +125,9 @@ def _integrate(sums: NDArray[np.int32], last: NDArray[np.int64], complete: NDArr
     areas = np.add.reduceat(stops - starts, first, dtype=np.int64)
     totals[_negative(starts, stops, first)] = -1
     closing = last[~complete]
-    starts[closing] = stops[closing] = np.where(closing > first[~complete], np.maximum(stops[closing - 1] - 1, 0), 0)
+    starts[closing] = stops[closing] = np.where(
+        closing > first[~complete], np.maximum(stops[closing - 1] - 1, starts[closing - 1]), 0
+    )
     return Runs(starts, stops, counts, areas, totals)
 
 

@@ -49,21 +49,20 @@ def match_videos(match: MatchVideo, videos: Sequence[int], processes: int) -> li
     try:
         for _ in range(processes - 1):
             pipe, childs_end = context.Pipe(duplex=False)
-            children.append(context.Process(target=_send_share, args=(childs_end, match, videos, begun), daemon=True))
-            children[-1].start()
-            childs_end.close()
             pipes.append(pipe)
+            child = context.Process(target=_send_share, args=(childs_end, pipes, match, videos, begun), daemon=True)
+            child.start()
+            children.append(child)
+            childs_end.close()
         outcomes = dict([*_share(match, videos, begun), *(outcome for pipe in pipes for outcome in pipe.recv())])
-    except EOFError:
+    except (EOFError, OSError):
         raise ConfigurationError(
-            f"processes: {processes}: one was ended from outside, as where memory runs out; 1 takes the least"
+            f"processes: {processes}: one could not begin or was ended from outside, as where memory runs out; 1 takes"
+            " the least"
         ) from None
-    except BaseException:
-        for child in children:
-            child.kill()
-        raise
     finally:
         for child in children:
+            child.kill()  # which has sent its share, or is waited for in vain
             child.join()
     matches = []
     for place in range(len(videos)):
@@ -74,7 +73,15 @@ def match_videos(match: MatchVideo, videos: Sequence[int], processes: int) -> li
     return matches
 
 
-def _send_share(pipe: Connection, match: MatchVideo, videos: Sequence[int], begun: Synchronized[int]) -> None:
+def _send_share(
+    pipe: Connection,
+    parents_ends: Sequence[Connection],
+    match: MatchVideo,
+    videos: Sequence[int],
+    begun: Synchronized[int],
+) -> None:
+    for end in parents_ends:
+        end.close()  # or this process would wait for ever to be read, by itself, where the parent has ended
     pipe.send(list(_share(match, videos, begun)))
 
 
