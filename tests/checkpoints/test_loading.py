@@ -227,6 +227,21 @@ def test_a_run_cannot_ask_for_anything_but_this_librarys_networks(path, message)
     assert message in error_of("sttn", content)
 
 
+def test_a_module_of_ones_own_is_built_once_it_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "own_mixers.py").write_text(
+        "from lightvid.attention import PatchAttention\n\n\nclass Own(PatchAttention):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"class_path": "own_mixers.Own", "init_args": {"divisions": [1, 2]}}
+    content, _ = run_checkpoint(network=generator_tree())
+    content["lightvid_config"]["task"]["init_args"]["network"] = generator_tree(mixer=own)
+    assert error_of("sttn", content).endswith("LIGHTVID_TRUST=own_mixers allows it, if you trust that module")
+    monkeypatch.setenv("LIGHTVID_TRUST", "another, own_mixers")
+    assert type(load("sttn", content).backbone.blocks[0].mixer).__name__ == "Own"
+    own["class_path"] = "own_mixers.Missing"
+    assert "own_mixers.Missing, which module own_mixers does not have" in error_of("sttn", content)
+
+
 def test_arguments_that_a_class_does_not_take_are_named():
     content, _ = run_checkpoint(network=generator_tree())
     arguments = content["lightvid_config"]["task"]["init_args"]["network"]["init_args"]

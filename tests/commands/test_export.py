@@ -87,6 +87,29 @@ def test_a_segmenter_gives_logits_boxes_and_masks_for_any_clips(checkpoint, tmp_
     assert (logits.shape, boxes.shape, masks.shape) == ((1, 4, 4, 3), (1, 4, 4, 4), (1, 4, 4, 8, 14))
 
 
+def test_importing_the_operators_makes_a_program_that_holds_one_loadable(checkpoint, tmp_path):
+    out = tmp_path / "network.pt2"
+    run([str(checkpoint("backbone=deformable")), "-o", str(out)])
+    code = f"import torch, lightvid.ops; print(len(torch.export.load({str(out)!r}).state_dict))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert int(answer.stdout) > 0
+
+
+def test_each_network_of_a_joint_run_is_exported_for_its_own_frames(tmp_path, capsys):
+    clip = ["clip.height=32", "clip.width=48", "clip.frames=2", "clip.shortest=40"]
+    plain = compose(["task=joint", "backbone.channels=48", "backbone.blocks=1", *clip])
+    content = {"lightvid_config": plain, "categories": [[1, "dog"]], "state_dict": {}}
+    for part in ("inpainting", "segmentation"):
+        network = build(plain["task"]["init_args"][part]["init_args"]["network"])
+        if part == "segmentation":
+            network.set_classes(1)
+        content["state_dict"] |= {f"{part}.network.{name}": value for name, value in network.state_dict().items()}
+    torch.save(content, tmp_path / "joint.ckpt")
+    for task, frame in (("inpaint", "48x32"), ("vis", "60x40")):
+        run([str(tmp_path / "joint.ckpt"), "--task", task, "-o", str(tmp_path / f"{task}.pt2")])
+        assert f"batch 1, 2 frames, {frame}" in capsys.readouterr().out
+
+
 def test_size_and_length_may_be_chosen_and_are_then_fixed(checkpoint, tmp_path, capsys):
     out = tmp_path / "network.pt2"
     run([str(checkpoint()), "-o", str(out), "--size", "40x24", "--frames", "2"])

@@ -148,6 +148,19 @@ def test_a_local_sweep_trains_and_ranks_its_runs(tiny, tmp_path, capsys, monkeyp
     assert "failed" in capsys.readouterr().out
 
 
+def test_a_choice_of_nothing_is_no_failure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "_succeeds", lambda command: True)
+    monkeypatch.setattr(sweep, "_result", lambda folder, metric: 20.0)
+    file = tmp_path / "small.yaml"
+    file.write_text(
+        yaml.safe_dump({**SPEC, "method": "grid", "parameters": {"task.ema_decay": {"values": [None, 0.9]}}})
+    )
+    sweep.run([str(file), "--local", "--out", str(tmp_path / "sweeps")])
+    printed = capsys.readouterr().out
+    assert "null" in printed
+    assert "failed" not in printed
+
+
 def test_wandb_gets_the_file_and_its_agent_the_count(monkeypatch):
     calls = {}
     monkeypatch.delenv("WANDB_MODE")

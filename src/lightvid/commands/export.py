@@ -87,7 +87,7 @@ def _network_of_run(file: Path, task: str | None) -> tuple[nn.Module, tuple[int,
     from lightvid.checkpoints import load
 
     content = read(file)
-    clip = _clip(content)
+    clip = _clip(content, task)
     if clip is None:
         raise CheckpointError(f"{file}: no checkpoint of a run; published ones are given by --published NAME=FILE")
     trained = content["lightvid_config"]["choice"]["task"]
@@ -102,10 +102,14 @@ def _network_of_run(file: Path, task: str | None) -> tuple[nn.Module, tuple[int,
     return network, clip
 
 
-def _clip(content: Mapping[str, Any]) -> tuple[int, int, int] | None:
+def _clip(content: Mapping[str, Any], task: str | None) -> tuple[int, int, int] | None:
+    """Height, width and frames of the clips in training; None where the checkpoint is of no run."""
     try:
         clip = content["lightvid_config"]["clip"]
-        return int(clip["height"]), int(clip["width"]), int(clip["frames"])
+        height, width, frames = int(clip["height"]), int(clip["width"]), int(clip["frames"])
+        if task == "vis" and (shortest := clip.get("shortest")):  # of a joint run, whose tasks see other sizes
+            height, width = int(shortest), round(int(shortest) * width / height)
+        return height, width, frames
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -81,7 +81,7 @@ def _search(spec: Spec, count: int, seed: int, out: Path) -> None:
         rows.append({"run": run_folder.name, **choice, metric: value})
         rows.sort(key=lambda row: _rank(row[metric], goal))
         _write(folder / TABLE_FILE, rows)
-    _print(rows, folder)
+    _print(rows, metric, folder)
     if all(row[metric] is None for row in rows):
         raise ConfigurationError(f"{folder}: none of {len(rows)} runs gave {metric}; see above")
 
@@ -123,16 +123,18 @@ def _write(file: Path, rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> 
         writer.writerows(rows)
 
 
-def _print(rows: list[Choice], folder: Path) -> None:
+def _print(rows: list[Choice], metric: str, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(*rows[0], title=str(folder))
     for row in rows:
-        table.add_row(*("failed" if value is None else _short(value) for value in row.values()))
+        table.add_row(*(_short(name, value, metric) for name, value in row.items()))
     Console().print(table)
     print(f"{folder / TABLE_FILE}: the same; the best run is {folder / rows[0]['run']}")
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any, metric: str) -> str:
+    if value is None:
+        return "failed" if name == metric else "null"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
