@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightvid.configuration import root_keys
-from lightvid.configuration.files import Plain, short_key
+from lightvid.configuration.files import Plain
+from lightvid.configuration.reports import one_line
 from lightvid.errors import ConfigurationError, LightvidError, nearest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def build(plain: Plain) -> Run:
         options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in options["callbacks"])
     if options["max_steps"] is None:
         raise ConfigurationError("'trainer.max_steps': expected int, got null (-1 is no limit)")
-    options["strategy"] = _known_strategy(plain)
+    options["strategy"] = _known_strategy(plain, built.task)
     if options["devices"] in (1, "1") and options["num_nodes"] == 1:
         options["strategy"] = "auto"  # one process needs no process group
     plugins = [AtomicCheckpointIO(), *(options["plugins"] or [])]
@@ -69,7 +69,7 @@ def build(plain: Plain) -> Run:
     return Run(built.task, built.data, trainer)
 
 
-def _known_strategy(plain: Plain) -> Any:
+def _known_strategy(plain: Plain, task: pl.LightningModule) -> Any:
     """Lightning keeps the name fsdp for a strategy of its own, which needs GPUs and folders of checkpoints."""
     options = plain["trainer"]
     name = options.get("strategy", "auto")
@@ -81,6 +81,11 @@ def _known_strategy(plain: Plain) -> Any:
             )
         if plain.get("compile"):
             raise ConfigurationError("trainer.strategy=fsdp and compile=true exclude each other: leave one of them out")
+        if not isinstance(task, import_module("lightvid.tasks").InstanceSegmentation):
+            raise ConfigurationError(
+                f"trainer.strategy=fsdp is for task=vis, not for {type(task).__name__}: "
+                "trainer.strategy=ddp_find_unused_parameters_true"
+            )
         return "fully_sharded_segmenter"
     if kind.startswith(("fsdp", "deepspeed")):
         raise ConfigurationError(
@@ -88,7 +93,20 @@ def _known_strategy(plain: Plain) -> Any:
             "processes, all tasks take ddp_find_unused_parameters_true, and backbone=reversible or checkpoint saves "
             "memory"
         )
+    if isinstance(name, str):
+        _refuse_unknown(name)
     return name
+
+
+def _refuse_unknown(strategy: str) -> None:
+    """Raise a `ConfigurationError` for a name that Lightning would pass over on one device."""
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    import_module("lightvid.tasks")  # registers ours
+    known = {"auto", *StrategyRegistry.available_strategies()}
+    if strategy.lower() not in known:
+        valid = [name for name in known if not name.startswith(("deepspeed", "fsdp_", "fully_sharded"))]
+        raise ConfigurationError(f"no trainer.strategy named '{strategy}': {nearest(strategy, valid)}")
 
 
 def _wait_for_the_batch_to_end(trainer: pl.Trainer) -> None:
@@ -145,7 +163,7 @@ def _parse(plain: Plain) -> list[tuple[ArgumentParser, Namespace]]:
         try:
             parsed.append((parser, parser.parse_object(copy.deepcopy(values))))
         except Exception as error:  # jsonargparse wraps whatever a constructor's signature or an import raises
-            raise ConfigurationError(_one_line(str(error), plain)) from None
+            raise ConfigurationError(one_line(str(error), plain)) from None
     return parsed
 
 
@@ -162,62 +180,3 @@ def _check_sections(plain: Plain) -> None:
 def _values(built: Any, section: str) -> list[Any]:
     group = built.get(section)
     return list(vars(group).values()) if group else []
-
-
-def _one_line(message: str, plain: Plain) -> str:
-    """Reduce jsonargparse's nested report to its deepest finding, and add the nearest valid key to a misspelt one."""
-    key = ".".join(re.findall(r'Parser key "([^"]+)":', message))
-    if match := re.search(
-        r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message
-    ):
-        owner, option = (key, match[1]) if match[1] else (match[2], match[3])
-        return f"unknown key '{short_key(owner)}.{option}': {nearest(option, _valid_options(owner, plain))}"
-    finding = _finding(message)
-    kinds = [kind for kind in re.findall(r"Expected an? (.+?)(?:\. Got value|$)", finding, re.M) if "path" not in kind]
-    kinds += [f"a class_path of a {kind}" for kind in re.findall(r"Not a valid subclass of (\w+)", finding)]
-    if not kinds:
-        lines = [line.strip().removeprefix("- ") for line in finding.splitlines()]
-        cause = next((line for line in reversed(lines) if line and not line.startswith("Problem with given")), message)
-        return f"'{short_key(key)}': {cause}" if key else cause
-    names = [re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>|(?:typing|collections\.abc)\.", r"\1", kind) for kind in kinds]
-    expected = " or ".join(dict.fromkeys("null" if name == "NoneType" else name for name in names))
-    got = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value: .*)?$", finding, re.M)
-    return f"'{short_key(key)}': expected {expected}" + (f", got '{got[1]}'" if got else "")
-
-
-def _finding(message: str) -> str:
-    """The part of a nested report that is about its innermost key: what is indented below it."""
-    lines = message.splitlines()
-    last = max((index for index, line in enumerate(lines) if 'Parser key "' in line), default=-1)
-    if last < 0:
-        return message
-    depth = len(lines[last]) - len(lines[last].lstrip())
-    below = itertools.takewhile(lambda line: not line or len(line) - len(line.lstrip()) > depth, lines[last + 1 :])
-    return "\n".join([lines[last].rpartition('":')[2], *below])
-
-
-def _valid_options(owner: str, plain: Plain) -> list[str]:
-    from jsonargparse import ArgumentParser
-
-    if owner == "trainer":
-        import pytorch_lightning as pl
-
-        targets: list[Any] = [pl.Trainer]
-    else:
-        node: Any = plain
-        for step in owner.split("."):
-            node = node["init_args"] if "class_path" in node and step not in node else node
-            node = node[step]
-        # The report does not say which element of a list it means.
-        targets = [_class(element["class_path"]) for element in (node if isinstance(node, list) else [node])]
-    options: list[str] = []
-    for target in targets:
-        parser = ArgumentParser()
-        parser.add_class_arguments(target, "target")
-        options += [str(key) for key in vars(parser.get_defaults().target)]
-    return options
-
-
-def _class(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(__import__(module, fromlist=[name]), name)

@@ -16,7 +16,7 @@ from lightvid.configuration import compose
 from lightvid.errors import ConfigurationError, LightvidError, nearest
 from lightvid.launch import is_main
 
-USAGE = """\
+COMMANDS = """\
 usage: lightvid COMMAND [key=value ...]
 
 commands:
@@ -26,7 +26,7 @@ commands:
   sweep      train with many values and compare: lightvid sweep inpaint --count 10 [--local]
   sample     write the sample data: lightvid sample [root=data/sample]
 
-commands on files (each with --help):
+commands on files:
   inpaint       remove what masks mark from a video: lightvid inpaint VIDEO --masks MASKS -o OUT
   evaluate-inpaint  PSNR, SSIM, VFID, E_warp: lightvid evaluate-inpaint --frames ROOT --masks ROOT
   demo          a web page to try it: lightvid demo
@@ -38,26 +38,45 @@ commands on files (each with --help):
   split-vis     split a YouTube-VIS training file for local validation: lightvid split-vis ROOT
   write-shards  a dataset as tar shards, to be streamed: lightvid write-shards --data youtube_vos --root ROOT -o OUT
 
+each command tells more of itself: lightvid COMMAND --help
+LIGHTVID_TRACEBACK=1 in the environment shows where an error comes from.
+
+"""
+CHOICES = """\
 choices (files of the configuration):
-  task=inpaint|vis  backbone=reversible  data=davis  trainer=gpu  paper=sttn  logger=tensorboard
+  task=inpaint|vis|joint  backbone=reversible  data=davis  trainer=gpu  paper=sttn  logger=tensorboard
 other keys override one value each:
   data.root=/data/DAVIS  task.adversarial_weight=0.02  backbone.blocks=4  trainer.max_steps=5000  name=my-run
+"""
+OF_TRAIN = """\
 and for train:
   resume=runs/inpaint/NAME    go on with a run from its last checkpoint
   config=FILE                 take a saved configuration whole
   init_from=CHECKPOINT        begin with what fits of a run of any task, or of NAME=FILE, a published checkpoint;
                               also --init-from CHECKPOINT
   compile=true                torch.compile the networks; also --compile
-
-LIGHTVID_TRACEBACK=1 in the environment shows where an error comes from.
 """
+HELP = {
+    "train": "usage: lightvid train [key=value ...]\n\n" + CHOICES + OF_TRAIN,
+    "config": "usage: lightvid config [key=value ...]\n\n" + CHOICES,
+    "evaluate": """\
+usage: lightvid evaluate run=RUN_FOLDER [checkpoint=best|last|FILE.ckpt] [key=value ...]
+
+Measures a checkpoint of a run and prints the table; other keys override values of the run's configuration:
+  lightvid evaluate run=runs/inpaint/NAME checkpoint=last data.root=/data/DAVIS
+""",
+    "sample": "usage: lightvid sample [root=data/sample]\n\nWrites the sample data.\n",
+}
 
 
 def main() -> None:
     """Run a command; a mistake of the user ends in one line and exit status 2."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(COMMANDS + CHOICES + OF_TRAIN, end="")
+        return
+    if arguments[0] in HELP and {"-h", "--help"} & set(arguments[1:]):
+        print(HELP[arguments[0]], end="")
         return
     sys.path.append(os.getcwd())  # where class paths of one's own may lie
     for harmless in (

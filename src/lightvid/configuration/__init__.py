@@ -2,7 +2,7 @@
 
 A configuration is made of `base.yaml`, one file of each chosen group (task, backbone, data, trainer, logger, paper) and
 `key=value` overrides. The result is a plain dictionary: it is saved beside the run, is itself a valid configuration,
-and nothing heavy is imported until it is built.
+and nothing heavy is imported until it is built, but a class that an override puts in the place of another.
 """
 
 from lightvid.configuration.composing import compose, compose_linked, holds_a_run

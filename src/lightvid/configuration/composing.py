@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightvid.configuration.files import Plain, as_mapping, load_saved, one_line_errors, resolve
 from lightvid.configuration.groups import GROUPS, compose_groups, split_names
-from lightvid.configuration.overrides import is_none, override, refuse_circles
+from lightvid.configuration.overrides import is_none, override_all, refuse_circles
 from lightvid.errors import ConfigurationError
 from lightvid.launch import RUN_DIR, is_main, starts_apart
 
@@ -28,7 +28,8 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
 
     A key that names a group (`backbone=reversible`, or several: `backbone=reversible,wide`) chooses files of that
     group, or a file anywhere (`backbone=mine/shift.yaml`); every other key overrides one value, and `init_args` may be
-    left out (`task.adversarial_weight=0.02`).
+    left out (`task.adversarial_weight=0.02`). Of keys that are given twice the last counts; a class goes before its
+    arguments.
 
     Args:
         arguments: choices and overrides.
@@ -38,7 +39,8 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
             numbered if such a run exists.
 
     Raises:
-        ConfigurationError: an unknown group, file, key, or a value that must be given and is not.
+        ConfigurationError: an unknown group, file, key or class, a value that must be given and is not, or a seed or
+            name that cannot be one.
     """
     choices, overrides = _split(arguments)
     if saved is not None:
@@ -51,12 +53,12 @@ def compose_linked(arguments: Sequence[str], *, saved: Path | None = None, run_d
     else:
         tree = compose_groups(choices)
     given = {key: value for key, value in dict(overrides).items() if not is_none(key, value)}
-    for key, value in overrides:
-        override(tree, key, value)
+    override_all(tree, overrides)
     refuse_circles(tree)
     former = None if saved is None else str(tree.run_dir)
     with one_line_errors():
-        _place(tree, given.get("run_dir", run_dir), named="name" in given)
+        _check_seed(tree)
+        _place(tree, given.get("run_dir", run_dir), given.get("name") or None)
         return tree if former is None else _move(tree, former, str(tree.run_dir))
 
 
@@ -85,21 +87,31 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, st
     return choices, overrides
 
 
-def _place(tree: DictConfig, run_dir: str | None, named: bool) -> None:
-    """Fill in the run's name and folder."""
+def _check_seed(tree: DictConfig) -> None:
+    seed = tree.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigurationError(f"'seed': expected a whole number from 0 to {2**32 - 1}, got '{seed}'")
+
+
+def _place(tree: DictConfig, run_dir: str | None, given: str | None) -> None:
+    """Fill in the run's name, which may be given, and folder."""
     folder = Path(str(tree.out)) / str(tree.choice.task)
+    if None not in (run_dir, given) and given != Path(str(run_dir)).name:
+        raise ConfigurationError(f"name={given} cannot rename the run folder {run_dir}: leave name out")
     if run_dir is None and (starts_apart() or not is_main()):
         run_dir = os.environ.get(RUN_DIR)
     if run_dir is not None:
         tree.name, tree.run_dir = Path(run_dir).name, run_dir
         return
-    if starts_apart() and not named:
+    if starts_apart() and given is None:
         raise ConfigurationError(
             "processes that are started one by one (torchrun, SLURM, several nodes) agree on a run folder by name=NAME"
         )
     parts = (tree.choice.get("paper"), tree.choice.get("backbone"), tree.choice.get("data"))
     name = str(tree.name or "-".join("-".join(split_names(part)) for part in parts if part))
-    if not named:
+    if name in (".", "..") or re.search(r"[/\\]", name):
+        raise ConfigurationError(f"name='{name}' names no folder of a run: out=FOLDER says where it lies")
+    if given is None:
         base = re.sub(r"-\d+$", "", name) if tree.name else name
         candidates = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
         name = next(candidate for candidate in candidates if not holds_a_run(folder / candidate))

@@ -67,22 +67,33 @@ def _task_of(choices: dict[str, str], papers: list[DictConfig]) -> str | None:
 
 
 def _merge(tree: DictConfig, layer: DictConfig) -> DictConfig:
-    """Merge a file over a tree; where it names another class, or a list of them, what was there goes."""
+    """Merge a file over a tree; where it names another class, or a list of them, what was there goes.
+
+    So does a mapping that is an argument's value, such as `learning_rate_factors`: unlike a part, which has a
+    `class_path` or `init_args`, its keys are the value.
+    """
     tree = copy.deepcopy(tree)
-    _forget_arguments(tree, layer)
+    _forget(tree, layer)
     return as_mapping(OmegaConf.merge(tree, layer))
 
 
-def _forget_arguments(tree: DictConfig, layer: DictConfig) -> None:
+def _forget(tree: DictConfig, layer: DictConfig, *, are_arguments: bool = False) -> None:
     for key, value in layer.items_ex(resolve=False):
         below = None if OmegaConf.is_interpolation(tree, str(key)) else tree.get(key)
         if {type(value), type(below)} == {DictConfig, ListConfig}:
             del tree[key]
         elif isinstance(value, DictConfig) and isinstance(below, DictConfig):
+            if are_arguments and not (_is_part(value) or _is_part(below)):
+                del tree[key]
+                continue
             named = value.get("class_path"), below.get("class_path")
             if all(named) and named[0] != named[1]:
                 below["init_args"] = {}
-            _forget_arguments(below, value)
+            _forget(below, value, are_arguments=key == "init_args")
+
+
+def _is_part(value: DictConfig) -> bool:
+    return "class_path" in value or "init_args" in value
 
 
 def _title(names: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lightvid.configuration.classes import arguments_of, find_class, looks_like_class_path
 from lightvid.configuration.files import first_line, short_key
 from lightvid.errors import ConfigurationError, nearest
 
@@ -19,43 +21,103 @@ NULLABLE = ("name", "run_dir", "init_from")  # of these: for them, `null` is non
 NONE = ("null", "None")  # the latter as W&B's agent writes the null of a sweep
 
 
+def override_all(tree: DictConfig, overrides: Sequence[tuple[str, str]]) -> None:
+    """Set values one after the other, but a class before its arguments, in whatever order they are given."""
+    ordered: list[tuple[str, str]] = []
+    for key, value in overrides:
+        place = len(ordered)
+        if key.endswith(".class_path") or looks_like_class_path(value):
+            part = short_key(key).removesuffix(".class_path")
+            inside = (at for at, (other, _) in enumerate(ordered) if _is_argument(short_key(other), part))
+            place = next(inside, place)
+        ordered.insert(place, (key, value))
+    for key, value in ordered:
+        override(tree, key, value)
+
+
 def override(tree: DictConfig, key: str, value: str) -> None:
-    """Set one value, stepping through lists, `init_args` and references such as `${backbone}` on the way."""
+    """Set one value, stepping through lists, `init_args` and references such as `${backbone}` on the way.
+
+    Another class keeps those arguments that it takes, too.
+    """
     node: Any = tree
     steps = key.split(".")
     walked: list[str] = []
     for depth, step in enumerate(steps):
-        last = depth == len(steps) - 1
         if isinstance(node, DictConfig) and "class_path" in node and step not in ("class_path", "init_args"):
             if node.get("init_args") is None:
                 node["init_args"] = {}
             node = node["init_args"]
             walked.append("init_args")
+        place: str | int = step
         if isinstance(node, ListConfig):
-            element = _element(node, step, key)
-            if last:
-                node[int(step)] = _parse_value(key, value)
-                return
-            node = element
-            walked.append(step)
-            continue
-        if not isinstance(node, DictConfig):
+            place = _element(node, step, key)
+        elif not isinstance(node, DictConfig):
             raise ConfigurationError(f"'{key}': '{'.'.join(steps[:depth])}' is a single value and has no key '{step}'")
-        if step not in node and not _may_be_new(walked, steps[depth:]):
+        elif step not in node and not _may_be_new(walked, steps[depth:]):
             raise ConfigurationError(f"unknown key '{step}' in '{key}': {nearest(step, map(str, node))}")
-        if last:
-            if step == "class_path":
-                node["init_args"] = {}
-            node[step] = _parse_value(key, value) if key not in LITERAL or is_none(key, value) else value
+        if depth == len(steps) - 1:
+            _set(node, place, key, value)
             return
-        if step in node and OmegaConf.is_interpolation(node, step):
-            reference = str(OmegaConf.to_container(node, resolve=False)[step])[2:-1]  # type: ignore[index,call-overload]
+        if OmegaConf.is_interpolation(node, place):
+            reference = str(OmegaConf.to_container(node, resolve=False)[place])[2:-1]  # type: ignore[index]
             node = OmegaConf.select(tree, reference)
         else:
-            if node.get(step) is None:
-                node[step] = {}
-            node = node[step]
+            _open(node, place, steps[depth + 1])
+            node = node[place]
         walked.append(step)
+
+
+def _is_argument(key: str, part: str) -> bool:
+    return key.startswith(f"{part}.") and key != f"{part}.class_path"
+
+
+def _set(node: Any, place: str | int, key: str, value: str) -> None:
+    parsed = value if key in LITERAL and not is_none(key, value) else _parse_value(key, value)
+    former = _part(node, place)
+    if place == "class_path":
+        _choose_class(node, parsed, key.removesuffix(".class_path"))
+    elif former is not None and "class_path" in former and looks_like_class_path(parsed):
+        _choose_class(former, parsed, key)
+    elif former is not None and "." not in key and not isinstance(parsed, dict):
+        raise ConfigurationError(f"'{key}' has no value of its own: override one of {_keys(key, former)}")
+    else:
+        node[place] = parsed
+
+
+def _choose_class(part: Any, path: Any, key: str) -> None:
+    former = part.get("init_args")
+    if path != part.get("class_path") and former:
+        taken = arguments_of(find_class(path, key))
+        for name in [name for name in former if name not in taken]:
+            del former[name]
+    elif former is None:
+        part["init_args"] = {}
+    part["class_path"] = path
+
+
+def _part(node: Any, place: str | int) -> DictConfig | None:
+    """What lies at a place if it is a mapping, and not a reference to one."""
+    if isinstance(node, DictConfig) and (place not in node or OmegaConf.is_missing(node, place)):
+        return None
+    if OmegaConf.is_interpolation(node, place):
+        return None
+    return node[place] if isinstance(node[place], DictConfig) else None
+
+
+def _keys(key: str, section: DictConfig) -> str:
+    return ", ".join(f"{key}.{name}" for name in map(str, section))
+
+
+def _open(node: Any, place: str | int, following: str) -> None:
+    """Make room for a key inside of what may be nothing yet, or a class without arguments."""
+    value = node.get(place)
+    if value is None:
+        node[place] = {}
+    elif looks_like_class_path(value):
+        node[place] = {"class_path": value, "init_args": {}}
+    elif following == "class_path" and not isinstance(value, (DictConfig, ListConfig)):
+        node[place] = {}
 
 
 def is_none(key: str, value: str) -> bool:
@@ -86,9 +148,9 @@ def refuse_circles(tree: DictConfig) -> None:
         )
 
 
-def _element(node: ListConfig, step: str, key: str) -> Any:
+def _element(node: ListConfig, step: str, key: str) -> int:
     if step.isascii() and step.isdigit() and int(step) < len(node):
-        return node[int(step)]
+        return int(step)
     raise ConfigurationError(
         f"'{key}': expected the number of a list's element, 0 to {len(node) - 1}, in place of '{step}'"
     )
