@@ -70,7 +70,8 @@ class ClipDataModule(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches, a different order in each epoch; a last incomplete one is left out."""
-        assert self._train is not None, "setup('fit') comes first"
+        if self._train is None:
+            raise ConfigurationError("the clips are not listed yet: call setup('fit') before train_dataloader()")
         rank, world_size = process_of_group()
         sampler = EpochSampler(len(self._train), clips_per_video=self.clips_per_video, seed=self.seed)
         batches = ShardedBatches(sampler, self.batch_size, rank=rank, world_size=world_size)
@@ -91,7 +92,10 @@ class ClipDataModule(pl.LightningDataModule, ABC):
 
     def val_dataloader(self) -> ValidationLoader:
         """Every readable validation video once, always the same."""
-        assert self._validation is not None, "setup('fit') or setup('validate') comes first"
+        if self._validation is None:
+            raise ConfigurationError(
+                "the clips are not listed yet: call setup('fit') or setup('validate') before val_dataloader()"
+            )
         rank, world_size = process_of_group()
         return ValidationLoader(
             self._validation,

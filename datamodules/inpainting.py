@@ -85,7 +85,8 @@ class InpaintingDataModule(ClipDataModule):
         )
         check_least(height=(height, 1), width=(width, 1), frames=(frames, 1), batch_size=(batch_size, 1))
         check_least(workers=(workers, 0), mask_dilation=(mask_dilation, 0), clips_per_video=(clips_per_video, 1))
-        check_least(seed=(seed, 0), colour_jitter=(colour_jitter, 0), validation_frames=(validation_frames or 1, 1))
+        self.validation_frames = frames if validation_frames is None else validation_frames
+        check_least(seed=(seed, 0), colour_jitter=(colour_jitter, 0), validation_frames=(self.validation_frames, 1))
         check_least(reference_frames=(reference_frames, 0))
         check_choice("sampling", sampling, get_args(FrameSampling))
         if reference_frames and sampling != "local_and_reference":
@@ -104,7 +105,6 @@ class InpaintingDataModule(ClipDataModule):
         self.reference_frames = reference_frames
         self.masks: MaskKind = masks
         self.mask_dilation = mask_dilation
-        self.validation_frames = validation_frames or frames
         self.validation_masks: MaskKind = validation_masks or masks
         self.horizontal_flip = horizontal_flip
         self.colour_jitter = colour_jitter

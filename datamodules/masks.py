@@ -65,13 +65,13 @@ def random_shape(rng: np.random.Generator, height: int, width: int) -> NDArray[n
     Returns:
         `(h, w)` 0 or 1, cut to the blob.
     """
-    box = rng.integers(height // 3, height), rng.integers(width // 3, width)
+    box = max(1, int(rng.integers(height // 3, height))), max(1, int(rng.integers(width // 3, width)))
     points = _bezier_curve(
         _control_points(rng, edges=int(rng.integers(6, 9)), ratio=float(rng.choice((0.6, 0.7, 0.8))))
     )
     left, bottom, across, up = DRAWING_AREA
     x, y = points.T
-    blob = fill_nonzero((left + across * x) * box[1], (1 - bottom - up * y) * box[0], int(box[0]), int(box[1]))
+    blob = fill_nonzero((left + across * x) * box[1], (1 - bottom - up * y) * box[0], *box)
     # Published: only pixels that are fully black after an antialiased resize, which is half a pixel less on each side.
     blob = np.asarray(cv2.erode(blob, np.ones((2, 2), np.uint8)), np.uint8)
     rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))

@@ -101,7 +101,7 @@ def resize_frames(frames: NDArray[np.uint8], height: int, width: int) -> NDArray
 
 
 def resize_masks(masks: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize `(T, h, w)` masks by nearest neighbours."""
+    """Resize `(T, h, w)` masks by the pixel at each pixel's centre, so that they lie on their frames."""
     if masks.shape[1:] == (height, width):
         return masks
-    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) for mask in masks])
+    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for mask in masks])

@@ -21,7 +21,7 @@ from lightvid.stems import FlowGuidedPropagation
 from .base import OnNonFinite, Task
 from .baselines import BaselineMetrics
 from .initialisation import start_from
-from .parameter_groups import FineTuning, grouped_optimizer
+from .parameter_groups import FineTuning, check_optimizer, grouped_optimizer
 
 if TYPE_CHECKING:
     from lightvid.datamodules.batch import InpaintingBatch
@@ -91,6 +91,8 @@ class Inpainting(Task):
             ema_decay=ema_decay,
             on_nonfinite=on_nonfinite,
         )
+        check_optimizer("task.generator_optimizer", generator_optimizer)
+        check_optimizer("task.discriminator_optimizer", discriminator_optimizer)
         self.flow_teacher = flow_teacher
         self.flow_learning_rate_factor = flow_learning_rate_factor
         self._prepare_flow(flow_weight)
@@ -117,10 +119,14 @@ class Inpainting(Task):
         """Refuse to compare flow between frames that are no neighbours, and take the weights to begin with.
 
         Raises:
-            ConfigurationError: `flow_weight` with a data module that does not give consecutive frames.
+            ConfigurationError: `flow_weight` with a data module that does not give consecutive frames, or clips that
+                are too small to be measured.
             CheckpointError: `init_from` with nothing that fits.
         """
-        sampling = getattr(self.trainer.datamodule, "sampling", None)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        sampling, height, width = (getattr(data, name, None) for name in ("sampling", "height", "width"))
+        if height and width and self.trainer.limit_val_batches:
+            self.metrics.check_size(height, width)
         if stage == "fit" and self.loss_weights["flow"] and sampling in ("mixed", "random"):
             raise ConfigurationError(
                 f"task.flow_weight needs consecutive frames, which data.sampling={sampling} does not give:"

@@ -9,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightvid.errors import ConfigurationError
 from lightvid.losses import InstanceLoss
@@ -18,7 +19,7 @@ from lightvid.segmentation import VideoSegmenter
 
 from .base import OnNonFinite, Task
 from .initialisation import start_from
-from .parameter_groups import FineTuning, grouped_optimizer
+from .parameter_groups import FineTuning, check_optimizer, grouped_optimizer
 
 if TYPE_CHECKING:
     from lightvid.datamodules.instance_batch import InstanceBatch, InstanceByteBatch
@@ -102,6 +103,12 @@ class InstanceSegmentation(Task):
             raise ConfigurationError(
                 f"task.shortest={shortest}, task.longest={longest}: expected 1 <= shortest <= longest"
             )
+        check_optimizer("task.optimizer", optimizer)
+        wanted, given = loss.classification, getattr(getattr(network, "decoder", None), "classification", None)
+        if wanted and given and wanted != given:
+            raise ConfigurationError(
+                f"task.loss: {type(loss).__name__} needs task.network.decoder.classification={wanted}, got {given}"
+            )
         self.loss = loss
         self.auxiliary_losses = nn.ModuleList(auxiliary_losses or [])
         self.optimizer = optimizer
@@ -169,10 +176,11 @@ class InstanceSegmentation(Task):
             losses |= others
         return {**losses, "total": total}
 
-    def on_train_epoch_end(self) -> None:
-        """Let a schedule of epochs go on."""
-        if self.schedule_interval == "epoch":
-            self.step_schedules()
+    def on_train_epoch_start(self) -> None:
+        """Let a schedule of epochs go on: a run that is resumed after the last batch of an epoch does not end it."""
+        if self.schedule_interval == "epoch" and isinstance(schedule := self.lr_schedulers(), LRScheduler):
+            for _ in range(schedule.last_epoch, self.current_epoch):
+                schedule.step()
 
     def validation_step(self, batch: InstanceByteBatch, index: int) -> dict[str, Any]:
         """Segment whole videos in windows; the result's `results` are the tracks of each, as in a results file."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
+import torch
 from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -122,6 +122,24 @@ def grouped_optimizer(
     return optimizer
 
 
+def check_optimizer(key: str, make: OptimizerCallable) -> None:
+    """Refuse arguments that an optimiser does not take, before a run has begun.
+
+    Args:
+        key: of its configuration.
+        make: makes it from parameters.
+
+    Raises:
+        ConfigurationError: the optimiser's own finding, such as a negative learning rate.
+    """
+    try:
+        make([nn.Parameter(torch.zeros(1, 1))])
+    except ValueError as error:
+        raise ConfigurationError(f"{key}: {' '.join(str(error).split())}") from error
+    except RuntimeError:  # of devices: that of the parameters is not known yet
+        pass
+
+
 def drop_frozen_gradients(optimizer: Optimizer, step: int) -> None:
     """Let a step change nothing that is still frozen: optimisers pass over parameters without gradients.
 
@@ -152,34 +170,6 @@ def hold_statistics(network: nn.Module, fine_tuning: FineTuning, step: int) -> N
             first = fine_tuning.learns_from(fine_tuning.level_of(f"{name}.", blocks), blocks)
             if first:
                 module.train(step >= first)
-
-
-def refuse_changes(saved: Mapping[str, Any], task: Mapping[str, Any]) -> None:
-    """Hold a resumed run to the layers that its optimiser was made for: groups and rates come from its state.
-
-    Args:
-        saved: the task's configuration in the checkpoint; what it does not say was at its default.
-        task: the task's configuration now.
-
-    Raises:
-        ConfigurationError: an option of `FineTuning` is another.
-    """
-    former, defaults = dict(_options(saved)), asdict(FineTuning())
-    for key, value in _options(task):
-        if value != (before := former.get(key, defaults[key.rpartition(".")[2]])):
-            raise ConfigurationError(
-                f"{key}={value} was {before} when this run began: a resumed run keeps it, init_from begins a new one"
-                " with its weights"
-            )
-
-
-def _options(tree: Mapping[str, Any], path: str = "task") -> Iterator[tuple[str, Any]]:
-    """All options of `FineTuning` in a task's configuration, by the keys that a user writes."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _options(value, path if name == "init_args" else f"{path}.{name}")
-        elif name in FineTuning.__dataclass_fields__:
-            yield f"{path}.{name}", value
 
 
 def number_of_blocks(network: nn.Module) -> int:

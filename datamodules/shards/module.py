@@ -88,7 +88,8 @@ class ShardDataModule(ClipDataModule):
 
     def train_dataloader(self) -> ShardLoader:  # type: ignore[override]
         """Shuffled batches, a different order in each epoch; the last incomplete ones are left out."""
-        assert self._train is not None, "setup('fit') comes first"
+        if self._train is None:
+            raise ConfigurationError("the clips are not listed yet: call setup('fit') before train_dataloader()")
         shards, process = self._shards["train"], _process()
         order = TrainingOrder(
             _sizes(shards),
@@ -107,7 +108,10 @@ class ShardDataModule(ClipDataModule):
 
     def val_dataloader(self) -> ShardValidationLoader:  # type: ignore[override]
         """Every readable validation video once, always the same."""
-        assert self._validation is not None, "setup('fit') or setup('validate') comes first"
+        if self._validation is None:
+            raise ConfigurationError(
+                "the clips are not listed yet: call setup('fit') or setup('validate') before val_dataloader()"
+            )
         shards = self._shards["validation"]
         order = ValidationOrder(_sizes(shards), self.validation_batch_size)
         clips = ShardClips(self._validation, shards, order, _process(), self.unpack)

@@ -51,6 +51,7 @@ def train(arguments: Sequence[str]) -> Path:
         folder = checkpoint.parent.parent
         content = read(checkpoint)
         batches = _batches_before(content, checkpoint)
+        began_with = content.get("lightvid_config", {}).get("task", {})
         import_module("lightvid.tasks.tracking").remember_run(folder, content)
         del content
         tree = compose_linked(rest, saved=folder / CONFIG_FILE, run_dir=str(folder))
@@ -63,6 +64,7 @@ def train(arguments: Sequence[str]) -> Path:
     with RunLock(folder) as lock, in_one_line(folder), _wandb_run():
         run = _prepare(tree, folder, lock, batches=None if checkpoint is None else batches)
         if checkpoint is not None:
+            import_module("lightvid.tasks.resuming").refuse_changes(began_with, resolve(tree)["task"])
             # the checkpoint has all weights, and what the run began with may be gone
             run.task.init_from = None  # type: ignore[assignment]
         _fit(run, folder, checkpoint)
@@ -165,6 +167,7 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, batches: int | No
     """
     new = batches is None
     plain = resolve(tree)
+    _check_interval(plain["trainer"].get("val_check_interval"))
     pl.seed_everything(plain.get("seed", 0), workers=True, verbose=False)
     run = build(plain)
     if (compiled := plain.get("compile", False)) not in (True, False):
@@ -187,6 +190,14 @@ def _prepare(tree: DictConfig, folder: Path, lock: RunLock, *, batches: int | No
     if new:
         _log_configuration(run, plain)
     return run
+
+
+def _check_interval(interval: object) -> None:
+    if isinstance(interval, int | float) and interval <= 0:
+        raise ConfigurationError(
+            f"trainer.val_check_interval={interval} counts batches between validations: expected at least 1;"
+            " trainer.limit_val_batches=0 leaves validation out"
+        )
 
 
 def _go_on(run: Run, tree: DictConfig, folder: Path, batches: int) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.distributed import DistError
 
-from lightvid.errors import CheckpointError, ConfigurationError, DataError, LightvidError
+from lightvid.errors import CheckpointError, ConfigurationError, DataError, LightvidError, nearest
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 DENIED = (errno.EACCES, errno.EPERM)  # to read or to write
@@ -29,7 +30,8 @@ def in_one_line(folder: Path) -> Iterator[None]:
         folder: of the run, whose last checkpoint is the way on.
 
     Raises:
-        ConfigurationError: a file cannot be written, or the optimiser has other groups than its checkpoint.
+        ConfigurationError: a file cannot be written, the optimiser has other groups than its checkpoint, or Lightning
+            refuses an option.
         DataError: a file cannot be read, or a data worker was killed.
         CheckpointError: the checkpoint's tensors are not those of the network.
         LightvidError: another process of the run has ended.
@@ -38,6 +40,8 @@ def in_one_line(folder: Path) -> Iterator[None]:
         yield
     except LightvidError:
         raise
+    except MisconfigurationException as error:
+        raise _of_an_option(str(error)) from error
     except OSError as error:
         if (ours := _of_a_file(error, folder)) is None:
             raise
@@ -53,6 +57,15 @@ def in_one_line(folder: Path) -> Iterator[None]:
         if (ours := _of_a_process(error, folder)) is None:
             raise
         raise ours from error
+
+
+def _of_an_option(report: str) -> ConfigurationError:
+    if found := re.search(
+        r"monitor='(.*?)'\)`? could not find the monitored key in the returned metrics: (\[.*\])", report
+    ):
+        metrics = re.findall(r"'(val/.*?)'", found[2])
+        return ConfigurationError(f"callbacks.best.monitor={found[1]} is no metric: {nearest(found[1], metrics)}")
+    return ConfigurationError(" ".join(report.split()))
 
 
 def _of_a_file(error: OSError, folder: Path) -> LightvidError | None:

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import CombinedLoader
 
-from ..parameter_groups import refuse_changes
+from ..resuming import follow_schedule
 from ..tracking import ID_KEY
 
 
@@ -72,8 +72,8 @@ class SaveConfiguration(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse options that a restored optimiser would not follow."""
-        refuse_changes(checkpoint.get("lightvid_config", {}).get("task", {}), self.configuration["task"])
+        """Let the learning rates follow a schedule that has changed."""
+        follow_schedule(checkpoint, self.configuration["task"], pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Call `on_start` if the checkpoint fits; what is left of its epoch is known only now.

@@ -21,6 +21,23 @@ def gradients(network, x):
     return [result, *torch.autograd.grad(result.square().sum(), [x, *network.parameters()])]
 
 
+class Halving(torch.nn.Module):
+    def __init__(self, width, positioned=False):
+        super().__init__()
+        self.positioned = positioned
+
+    def forward(self, tokens, holes, **more):
+        return tokens[..., ::2]
+
+
+@pytest.mark.parametrize("residual", SCHEMES)
+@pytest.mark.parametrize("positioned", [False, True])
+def test_a_mixer_that_changes_the_shape_is_named(residual, positioned):
+    network = make(residual, mixer=partial(Halving, positioned=positioned))
+    with pytest.raises(ConfigurationError, match=r"^Halving makes \(1, 2, 4, 4, \d\) of tokens .*keeps the shape"):
+        network(torch.randn(1, 2, 4, 4, 8))
+
+
 def test_one_additive_block_is_the_sum_of_its_branches():
     network = make("additive", blocks=1)
     x = torch.randn(1, 2, 4, 4, 8)

@@ -430,6 +430,7 @@ def test_what_is_missing_of_a_dataset_is_named(davis_root, youtube_root, tmp_pat
         {"reference_frames": 2, "sampling": "random"},
         {"on_error": "ignore"},
         {"frames": 0},
+        {"validation_frames": 0},
         {"workers": -1},
         {"horizontal_flip": 1.5},
         {"seed": -1},
@@ -440,6 +441,13 @@ def test_a_wrong_choice_is_named(option):
     with pytest.raises(ConfigurationError) as error:
         DAVIS("anywhere", **option)
     assert f"data.{next(iter(option))}" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_loaders_before_setup_say_what_is_missing(davis_root):
+    data = DAVIS(str(davis_root), **SIZE)
+    for loader in (data.train_dataloader, data.val_dataloader):
+        with pytest.raises(ConfigurationError, match=r"call setup\('fit'\).* before \w+_dataloader\(\)$"):
+            loader()
 
 
 def test_a_batch_larger_than_an_epoch_is_an_error(davis_root):

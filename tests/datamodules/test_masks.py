@@ -83,3 +83,9 @@ def test_dilation_adds_a_diamond():
     np.testing.assert_array_equal(dilate(mask, 4)[0], abs(y - 10) + abs(x - 10) <= 4)
     assert dilate(mask, 4)[1].sum() == 0
     np.testing.assert_array_equal(dilate(mask, 0), mask)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 30)])
+def test_the_smallest_frames_have_holes_too(size):
+    for seed in range(20):
+        assert random_moving_masks(np.random.default_rng(seed), 3, *size).any((1, 2)).all()

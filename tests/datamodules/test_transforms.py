@@ -51,6 +51,13 @@ def test_resizing_keeps_the_picture_in_place_and_masks_binary(size):
     assert masks.mean() == pytest.approx(MASKS.mean(), abs=0.02)
 
 
+def test_masks_lie_on_their_frames():
+    stripe = np.zeros((1, 30, 30), np.uint8)
+    stripe[:, :, 10:20] = 1  # the middle third
+    frames, masks = ClipTransform(10, 10)(stripe[..., None].repeat(3, axis=3) * 255, stripe, 0)
+    np.testing.assert_array_equal(masks, frames[..., 0] > 127)
+
+
 def test_resizing_is_pillows_bicubic_as_in_the_published_recipes():
     smooth = cv2.GaussianBlur(RNG.integers(0, 255, (90, 160, 3), np.uint8), (0, 0), 2)
     ours = resize_frames(smooth[None], 48, 80)[0].astype(int)

@@ -103,6 +103,40 @@ def test_a_run_that_ended_between_the_look_and_the_lock_is_not_written_over(tiny
     assert (run / "config.yaml").stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("task.generator_optimizer.lr=-1", r"task\.generator_optimizer: Invalid learning rate: -1"),
+        ("task.discriminator_optimizer.betas=[2, 3]", r"task\.discriminator_optimizer: Invalid beta"),
+        (
+            "trainer.val_check_interval=0",
+            r"trainer\.val_check_interval=0 counts batches .* trainer\.limit_val_batches=0",
+        ),
+    ],
+)
+def test_a_value_that_no_run_could_have_leaves_no_run_behind(tiny, tmp_path, option, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        train(tiny("name=wrong", option))
+    assert "\n" not in str(caught.value)
+    assert not [file for file in (tmp_path / "runs").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            "callbacks.best.monitor=val/psnrr",
+            r"monitor=val/psnrr is no metric: did you mean 'val/psnr'\? Valid: val/hole_",
+        ),
+        ("clip.height=10", "needs frames of at least 11 x 11 pixels, got 10 x 48"),
+    ],
+)
+def test_what_could_not_be_measured_is_named_in_one_line(tiny, option, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        train(tiny("trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", option))
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unwritable_run_folder_is_named_before_training(tiny, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", "/proc"):

@@ -8,7 +8,8 @@ from torch import nn
 from lightvid.building import build
 from lightvid.configuration import compose
 from lightvid.errors import ConfigurationError
-from lightvid.tasks.parameter_groups import FineTuning, hold_statistics, refuse_changes
+from lightvid.tasks.parameter_groups import FineTuning, hold_statistics
+from lightvid.tasks.resuming import refuse_changes
 from lightvid.training import train
 
 QUIET = (
@@ -122,7 +123,7 @@ def test_a_joint_configuration_is_compared_part_by_part_and_older_ones_by_their_
 def test_other_groups_of_an_optimiser_are_refused_in_one_line(tiny_vis):
     run = train(tiny_vis("trainer.max_steps=2", "trainer.limit_val_batches=0"))
     with pytest.raises(ConfigurationError, match="other groups of parameters") as caught:
-        train([f"resume={run}", "trainer.max_steps=3", "task.learning_rate_factors={mask_head: 0.5, decoder: 0.2}"])
+        train([f"resume={run}", "trainer.max_steps=3", "task.network.stem.frozen=1"])
     assert "\n" not in str(caught.value)
 
 

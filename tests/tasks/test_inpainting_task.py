@@ -9,6 +9,8 @@ from pytorch_lightning.plugins import MixedPrecision
 
 from lightvid.building import build
 from lightvid.configuration import compose
+from lightvid.errors import ConfigurationError
+from lightvid.metrics import InpaintingMetrics
 from lightvid.tasks.base import NonFiniteLossError
 
 
@@ -173,6 +175,16 @@ def test_a_nan_step_can_be_left_out_and_is_counted(tiny, capsys):
     assert run.task.skipped_steps == 3
     assert run.trainer.global_step == 0
     assert all(torch.equal(a, b) for a, b in zip(run.task.discriminator.parameters(), before, strict=True))
+
+
+def test_a_window_of_ssim_that_does_not_exist_or_does_not_fit_is_refused():
+    with pytest.raises(ConfigurationError, match="ssim_window must be one of gaussian, uniform65, got 'foo'"):
+        InpaintingMetrics(ssim_window="foo")
+    clip = torch.rand(1, 1, 3, 10, 12)
+    with pytest.raises(
+        ConfigurationError, match="ssim_window=gaussian needs frames of at least 11 x 11 pixels, got 10"
+    ):
+        InpaintingMetrics().update(clip, clip, torch.ones(1, 1, 1, 10, 12))
 
 
 def test_the_moving_average_is_what_is_validated(tiny):

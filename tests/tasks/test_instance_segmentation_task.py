@@ -134,6 +134,17 @@ def test_a_factor_for_no_parameter_is_refused(tiny_vis):
         fit(tiny_vis(*QUIET, "task.learning_rate_factors={stemm: 0.1}"))
 
 
+def test_a_loss_that_reads_other_logits_is_refused_before_training(tiny_vis):
+    loss, softmax = "task.loss={class_path: lightvid.losses.VisTRLoss}", "task.network.decoder.classification=softmax"
+    with pytest.raises(ConfigurationError, match=rf"^task\.loss: VisTRLoss needs {softmax}, got sigmoid$"):
+        build(compose(tiny_vis(loss)))
+    with pytest.raises(ConfigurationError, match=r"TrackLoss needs .*classification=sigmoid, got softmax$"):
+        build(compose(tiny_vis(softmax)))
+    record = Record()
+    fit(tiny_vis(*QUIET, loss, softmax, "trainer.max_steps=1"), record)
+    assert record.losses[0]["loss/total"] > 0
+
+
 def test_two_accumulated_batches_step_once_and_clip_the_sum(tiny_vis):
     run = fit(tiny_vis(*QUIET, "trainer.max_steps=2", "task.accumulate=2", "task.gradient_clip=0.001"))
     assert run.trainer.global_step == 2

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from lightvid.errors import ConfigurationError
 
 Norm = Literal["none", "pre", "post"]
 
@@ -76,12 +79,26 @@ class Block(nn.Module):
         return self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def mixed(self, normed: Tensor, context: TokenContext) -> Tensor:
-        """The branch F after its LayerNorm."""
+        """The branch F after its LayerNorm.
+
+        Raises:
+            ConfigurationError: the mixer changes the shape of the tokens.
+        """
         holes, positions, padding = context
         if getattr(self.mixer, "positioned", False):
-            return self.dropout(self.mixer(normed, holes, positions=positions, padding=padding))
+            mixed = self.mixer(normed, holes, positions=positions, padding=padding)
+            return self.dropout(self._kept(normed, mixed))
         if positions is not None:
             normed = normed + positions.to(normed.dtype)
         if padding is not None:
             normed = normed.masked_fill(padding.unsqueeze(-1), 0)
-        return self.dropout(self.mixer(normed, holes))
+        return self.dropout(self._kept(normed, self.mixer(normed, holes)))
+
+    def _kept(self, tokens: Tensor, mixed: Tensor) -> Tensor:
+        """What the mixer made of tokens, in their shape; a compiler would only find more to keep track of."""
+        if not torch.compiler.is_compiling() and mixed.shape != tokens.shape:
+            raise ConfigurationError(
+                f"{type(self.mixer).__name__} makes {tuple(mixed.shape)} of tokens {tuple(tokens.shape)}: a mixer keeps"
+                " the shape (B, T, H, W, C)"
+            )
+        return mixed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,20 @@ from lightvid.networks.instance_output import InstanceOutput, InstancePrediction
 from lightvid.ops.precision import without_autocast
 from lightvid.ops.processes import mean_over_processes
 
+if TYPE_CHECKING:
+    from lightvid.heads.query_decoder import Classification
+
 
 class InstanceLoss(nn.Module, ABC):
     """Set-prediction loss over tracks: each decoder layer is matched and learns classes and boxes, the last also masks.
 
     The losses are computed in float32 at any precision. `weights` has the factor of each loss by its name: "class",
     "box", "giou", "mask", "dice". What follows an underscore tells where a loss comes from: "box_0" is that of the
-    first decoder layer.
+    first decoder layer. `classification` says which logits a loss can read; None reads any.
     """
 
     weights: dict[str, float]
+    classification: Classification | None = None
 
     def forward(
         self, output: InstanceOutput, targets: list[InstanceTargets], padding_mask: Tensor | None = None

@@ -121,6 +121,8 @@ class TrackLoss(InstanceLoss):
         ConfigurationError: an unknown `mask_loss` or `mask_resolution`.
     """
 
+    classification = "sigmoid"
+
     def __init__(
         self,
         *,

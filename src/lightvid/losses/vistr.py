@@ -40,6 +40,8 @@ class VisTRLoss(InstanceLoss):
             visible itself has the class "not visible in this frame", an empty box and an empty mask.
     """
 
+    classification = "softmax"
+
     def __init__(
         self,
         *,

@@ -1,19 +1,16 @@
 """PSNR, SSIM and hole PSNR of restored clips."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from lightvid.errors import ConfigurationError
+from lightvid.metrics.ssim import SIZES, Window
 from lightvid.ops import without_autocast
 
 MAXIMUM_PSNR = 100.0
 """Decibels given to a frame that is restored exactly, where PSNR is infinite."""
-
-PAPER_WINDOW = 65
 
 
 class InpaintingMetrics(nn.Module):
@@ -22,18 +19,37 @@ class InpaintingMetrics(nn.Module):
     Args:
         ssim_window: `gaussian` is the usual 11-pixel Gaussian window, `uniform65` the 65 x 65 uniform window of the
             video inpainting papers since STTN, whose values are higher: compare only within one choice.
+
+    Raises:
+        ConfigurationError: another `ssim_window`.
     """
 
-    def __init__(self, *, ssim_window: Literal["gaussian", "uniform65"] = "gaussian") -> None:
+    def __init__(self, *, ssim_window: Window = "gaussian") -> None:
         super().__init__()
+        if ssim_window not in SIZES:
+            raise ConfigurationError(f"ssim_window must be one of {', '.join(SIZES)}, got '{ssim_window}'")
         self.ssim_window = ssim_window
         self.psnr = FramePSNR()
         self.hole_psnr = FramePSNR()
         self.ssim = StructuralSimilarityIndexMeasure(
             data_range=1.0,
             gaussian_kernel=ssim_window == "gaussian",
-            kernel_size=11 if ssim_window == "gaussian" else PAPER_WINDOW,
+            kernel_size=SIZES[ssim_window],
         )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse frames that are smaller than the SSIM window.
+
+        Raises:
+            ConfigurationError: they are.
+        """
+        size = SIZES[self.ssim_window]
+        if min(height, width) < size:
+            way = "" if self.ssim_window == "gaussian" else ": use gaussian"
+            raise ConfigurationError(
+                f"ssim_window={self.ssim_window} needs frames of at least {size} x {size} pixels,"
+                f" got {height} x {width}{way}"
+            )
 
     def update(self, restored: Tensor, truth: Tensor, masks: Tensor) -> None:
         """Add clips of shape `(B, T, 3, H, W)` in [0, 1] with masks `(B, T, 1, H, W)`, 1 = hole.
@@ -41,11 +57,7 @@ class InpaintingMetrics(nn.Module):
         Raises:
             ConfigurationError: the frames are smaller than the SSIM window.
         """
-        height, width = truth.shape[-2:]
-        if self.ssim_window == "uniform65" and min(height, width) <= PAPER_WINDOW:
-            raise ConfigurationError(
-                f"ssim_window=uniform65 needs frames larger than 65 x 65, got {height} x {width}: use gaussian"
-            )
+        self.check_size(*truth.shape[-2:])
         restored, truth, masks = (clip.flatten(0, 1).float() for clip in (restored, truth, masks))
         with without_autocast(truth.device):  # SSIM is made of convolutions
             self.psnr.update(restored, truth)
