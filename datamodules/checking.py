@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lightvid.annotations.youtube_vis import list_annotation_files
 from lightvid.annotations.youtube_vis_layout import FOLDER_NAMES, is_youtube_vos
+from lightvid.commands.arguments import Parser
 from lightvid.errors import DataError
 from lightvid.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-from .arguments import Parser
 from .checking_instances import check_annotation_file, check_youtube_vis
 from .checking_report import Report
 from .checking_videos import check_davis, check_video_folder, check_youtube_vos
@@ -49,7 +49,8 @@ def check(path: Path, *, decode: bool = False) -> list[Report]:
     if path.is_file() and path.suffix == ".json":
         return [check_annotation_file(path, decode=decode)]
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder")
+        reason = "no folder of a dataset, and no .json file of annotations" if path.exists() else "no such folder"
+        raise DataError(f"{path}: {reason}")
     if parts := [path / name for name in LAYOUT_FOLDERS if (path / name).is_dir()]:
         return [report for part in parts for report in check(part, decode=decode)]
     if (path / "ImageSets").is_dir() or (path / "JPEGImages" / "480p").is_dir():

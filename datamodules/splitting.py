@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lightvid.annotations.youtube_vis import find_annotations, read_annotations, read_json
+from lightvid.commands.arguments import Parser
 from lightvid.errors import ConfigurationError, DataError
-
-from .arguments import Parser
 
 SPLIT_FOLDER = "annotations_split"
 TRAINING_SPLIT = "train_split.json"

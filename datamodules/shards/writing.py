@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import webdataset
 
 from lightvid.annotations.youtube_vis import Category
+from lightvid.commands.arguments import Parser
 from lightvid.errors import ConfigurationError, DataError
 
-from ..arguments import Parser
 from ..davis import DAVIS
 from ..inpainting import InpaintingDataModule
 from ..layout import Split

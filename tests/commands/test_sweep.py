@@ -159,6 +159,8 @@ def test_a_choice_of_nothing_is_no_failure(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "null" in printed
     assert "failed" not in printed
+    with pytest.raises(ConfigurationError, match="'name=mine': each run has a name of its own"):
+        sweep.run([str(file), "--local", "name=mine"])
 
 
 def test_wandb_gets_the_file_and_its_agent_the_count(monkeypatch):

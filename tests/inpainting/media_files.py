@@ -53,12 +53,29 @@ def write_images(folder, images, *, first=0, step=1, suffix=".png"):
     return folder
 
 
-def encode(path, frames, rate=Fraction(24), *, codec="libx264", times=None, sound=None, rotation=0, matrix=0, aspect=0):
-    """Write a video file, with a second of a tone as sound if a codec is given for it."""
+def encode(
+    path,
+    frames,
+    rate=Fraction(24),
+    *,
+    codec="libx264",
+    pixels=None,
+    times=None,
+    last=0,
+    sound=None,
+    layout="mono",
+    rotation=0,
+    matrix=0,
+    aspect=0,
+):
+    """Write a video file, with a second of a tone as sound if a codec is given for it.
+
+    `times` of the frames, and how long the `last` is shown, are in milliseconds.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        stream.pix_fmt = pixels or ("bgr0" if codec == "ffv1" else "yuv420p")
         stream.codec_context.gop_size = 12
         stream.codec_context.color_range = 1
         if times is not None:
@@ -71,27 +88,28 @@ def encode(path, frames, rate=Fraction(24), *, codec="libx264", times=None, soun
             stream.set_display_rotation(rotation)
         audio = sound and container.add_stream(sound, rate=48000)
         if audio:
-            audio.layout = "mono"
+            audio.layout = layout
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             if matrix:
                 picture = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=1)
             if times is not None:
                 picture.pts, picture.time_base = times[number], Fraction(1, 1000)
+                picture.duration = last if last and number == len(frames) - 1 else 0
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
         if audio:
-            _encode_tone(container, audio)
+            _encode_tone(container, audio, layout)
     return path
 
 
-def _encode_tone(container, stream):
+def _encode_tone(container, stream, layout):
     tone = (np.sin(np.arange(48000) * 0.05) * 8000).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
     frame.rate, frame.pts = 48000, 0
     context = stream.codec_context
     resampler = av.AudioResampler(
-        format=context.format, layout="mono", rate=48000, frame_size=context.frame_size or 1024
+        format=context.format, layout=layout, rate=48000, frame_size=context.frame_size or 1024
     )
     for part in [*resampler.resample(frame), *resampler.resample(None)]:
         container.mux(stream.encode(part))
@@ -109,6 +127,12 @@ def sound_lead(path):
     with av.open(str(path)) as container:
         first = next(packet for packet in container.demux(audio=0) if packet.size)
         return seconds_of(path)[0] - float(first.pts * first.time_base)
+
+
+def frame_rate(path):
+    """Frames per second, the mean where they vary."""
+    with av.open(str(path)) as container:
+        return container.streams.video[0].average_rate
 
 
 def seconds_of(path):

@@ -78,6 +78,17 @@ def test_a_file_that_is_cut_off_names_the_first_frame_that_is_gone(refused, tmp_
     assert first not in decoded
 
 
+@pytest.mark.parametrize(("name", "codec"), [("whole.mkv", "libx264"), ("whole.webm", "libvpx-vp9")])
+def test_a_matroska_file_that_is_cut_off_is_refused(refused, tmp_path, frames, name, codec):
+    content = encode(tmp_path / name, frames, codec=codec).read_bytes()
+    cut = tmp_path / f"cut{(tmp_path / name).suffix}"
+    for kept in (0.6, 0.9):
+        cut.write_bytes(content[: int(len(content) * kept)])
+        message = refused(cut, *BOX)
+        assert f"{cut.name}: cut off or damaged: its end is missing, frames are there up to" in message
+    assert int(message.split("up to ")[1].split()[0]) < len(frames) - 1
+
+
 def test_a_file_whose_index_is_gone(refused, tmp_path, frames):
     content = encode(tmp_path / "whole.mp4", frames).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
@@ -141,6 +152,23 @@ def test_a_box_outside_the_frame(refused, clip, box):
 def test_options_that_cannot_be(refused, clip, option, named):
     box = [] if option[0] == "--box" else BOX
     assert named in refused(clip, *box, *option)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unknown", "meant"),
+    [
+        (["--maks", "masks"], "--maks", "--masks"),
+        (["--mask=masks"], "--mask", "--masks"),
+        ([*BOX, "--loseless"], "--loseless", "--lossless"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_one(refused, clip, arguments, unknown, meant):
+    assert f"unrecognized arguments: {unknown}: did you mean '{meant}'?" in refused(clip, *arguments)
+
+
+def test_a_value_may_begin_with_a_minus_sign(refused, clip):
+    assert "box -20,20,50,50: not inside the frame" in refused(clip, "--box", "-20,20,50,50")
+    assert "expected a whole number, 0 or more, got '-1'" in refused(clip, *BOX, "--dilate", "-1")
 
 
 def test_a_rate_for_a_video_that_has_one(refused, tmp_path, frames):

@@ -53,6 +53,11 @@ def test_numbers_of_objects_in_lossy_masks(refused, tmp_path, clip):
     assert "numbers of objects need PNG masks" in refused(clip, "--masks", masks, "--instance", "1")
 
 
+def test_numbers_of_objects_in_coloured_masks(refused, tmp_path, clip):
+    masks = write_images(tmp_path / "m", np.repeat(squares(20)[..., None], 3, axis=-1))
+    assert "m: numbers of objects need palette or grey PNG masks" in refused(clip, "--masks", masks, "--instance", "1")
+
+
 def test_objects_that_no_mask_has(refused, tmp_path, clip):
     numbers = squares(20, value=3)
     numbers[15:, 40:, :] = 7

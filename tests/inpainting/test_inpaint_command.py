@@ -9,12 +9,23 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import GREY, HEIGHT, WIDTH, encode, seconds_of, sound_lead, sound_of, squares, texture, write_images
+from media_files import (
+    GREY,
+    HEIGHT,
+    WIDTH,
+    encode,
+    frame_rate,
+    seconds_of,
+    sound_lead,
+    sound_of,
+    squares,
+    texture,
+    write_images,
+)
 
 from lightvid.commands.inpaint import run
 from lightvid.inpainting.masks import dilate_masks
 from lightvid.video import open_video
-from lightvid.video.files import frame_rate
 
 pytestmark = pytest.mark.usefixtures("greying")
 
@@ -97,6 +108,26 @@ def test_a_varying_frame_rate_is_kept(tmp_path, frames):
     np.testing.assert_allclose(seconds_of(tmp_path / "out.mp4"), np.array(times) / 1000, atol=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_frame_is_shown_as_long_as_in_the_source(tmp_path, frames, suffix):
+    source = encode(tmp_path / "slides.mp4", frames[:4], times=[0, 3000, 3500, 4000], last=40)
+    command(source, "--box", "3,3,9,9", out=tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        assert container.duration / 1e6 == pytest.approx(4.04, abs=2e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_before_the_first_frame_is_kept(tmp_path, frames, suffix):
+    source = encode(tmp_path / "clip.mp4", frames, times=[510 + 40 * number for number in range(20)], sound="aac")
+    out = tmp_path / f"out{suffix}"
+    command(source, "--box", "3,3,9,9", out=out)
+    assert sound_of(out) == sound_of(source)
+    assert sound_lead(source) > 0.5
+    assert sound_lead(out) == pytest.approx(sound_lead(source), abs=2e-3)
+    with av.open(str(out)) as container:  # what lies before 0 is not played
+        assert container.streams.video[0].start_time * container.streams.video[0].time_base >= 0.5
+
+
 def test_a_turned_video_is_restored_as_it_is_shown(tmp_path, frames):
     source = encode(tmp_path / "clip.mp4", frames, rotation=90)
     result = command(source, "--box", f"0,{WIDTH - 8},8,8", "--dilate", 0, out=tmp_path / "out.mp4")
@@ -111,6 +142,25 @@ def test_sound_that_the_container_cannot_hold_is_named(tmp_path, frames, notes):
     assert "pcm_u8 does not go into .mp4" in notes.text
     command(source, "--box", "3,3,9,9", out=tmp_path / "out.mkv")
     assert sound_of(tmp_path / "out.mkv") == sound_of(source) != []
+
+
+def test_sound_whose_channels_have_no_names_goes_into_any_container(tmp_path, frames, notes):
+    source = encode(tmp_path / "clip.mkv", frames, sound="pcm_s16le", layout="stereo")
+    for suffix in (".mp4", ".mov", ".mkv"):
+        out = tmp_path / f"out{suffix}"
+        command(source, "--box", "3,3,9,9", out=out)
+        assert b"".join(sound_of(out)) == b"".join(sound_of(source)) != b""
+    assert "sound" not in notes.text
+
+
+def test_sound_that_is_refused_at_the_end_is_left_out_and_named(tmp_path, frames, notes, monkeypatch):
+    def broken(*_, **__):
+        raise av.ArgumentError(22, "Invalid argument")
+
+    source = encode(tmp_path / "clip.mp4", frames, sound="aac")
+    monkeypatch.setattr("lightvid.video.joining.copied_packets", broken)
+    assert len(command(source, "--box", "3,3,9,9", out=tmp_path / "out.mp4")) == len(frames)
+    assert "sound: aac does not go into .mp4, so it is left out" in notes.text
 
 
 def test_an_odd_size_stays_in_lossless_output_and_is_named_elsewhere(tmp_path, notes):

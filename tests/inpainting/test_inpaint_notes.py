@@ -5,7 +5,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
-from media_files import HEIGHT, WIDTH, write_images
+from media_files import HEIGHT, WIDTH, encode, write_images
 
 from lightvid.commands.inpaint import run
 from lightvid.video import open_video
@@ -27,7 +27,9 @@ def command(video, *arguments, out):
 
 def test_one_mask_for_all_frames_is_named(tmp_path, clip, masks, mask_folder, notes):
     command(clip, "--masks", write_images(tmp_path / "one", masks[:1]), out=tmp_path / "a")
-    assert "one has one, which is for all frames" in notes.text
+    assert f"masks: {tmp_path}/one is one, which is for all frames" in notes.text
+    command(clip, "--masks", tmp_path / "one/00000.png", out=tmp_path / "d")
+    assert f"masks: {tmp_path}/one/00000.png is one, which is for all frames" in notes.text
     notes.clear()
     command(clip, "--masks", mask_folder, out=tmp_path / "b")
     command(clip, "--box", "3,3,9,9", out=tmp_path / "c")
@@ -48,6 +50,13 @@ def test_names_that_differ_in_leading_zeros_are_equal(tmp_path, clip, masks, not
         cv2.imwrite(str(folder / f"{number}.png"), mask)
     command(clip, "--masks", folder, out=tmp_path / "out")
     assert "masks:" not in notes.text
+
+
+@pytest.mark.parametrize(("pixels", "note"), [("gray", ["grey: the frames become RGB"]), ("yuv420p", [])])
+def test_a_grey_video_becomes_rgb_and_that_is_named(tmp_path, frames, notes, pixels, note):
+    source = encode(tmp_path / "clip.mkv", frames, codec="ffv1", pixels=pixels)
+    command(source, "--box", "3,3,9,9", out=tmp_path / "out")
+    assert [line for line in notes.messages if line.startswith("grey")] == note
 
 
 @pytest.mark.parametrize(

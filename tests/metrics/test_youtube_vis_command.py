@@ -40,7 +40,7 @@ def test_the_numbers_are_printed_and_written_also_by_category(files, capsys):
 def test_at_least_one_process_evaluates(files, capsys):
     run([str(files / "gt.json"), str(files / "results.json"), "--processes", "2"])
     assert "100.0" in capsys.readouterr().out
-    with pytest.raises(ConfigurationError, match="processes: 0: at least 1"):
+    with pytest.raises(ConfigurationError, match="--processes: expected a whole number above 0, got '0'"):
         run([str(files / "gt.json"), str(files / "results.json"), "--processes", "0"])
 
 
@@ -72,7 +72,7 @@ def test_what_a_server_would_refuse_is_not_packed(files):
 
 @pytest.mark.parametrize("arguments", [[], ["gt.json"], ["gt.json", "results.json", "--jsn", "x"]])
 def test_a_mistaken_call_is_one_line(arguments):
-    with pytest.raises(ConfigurationError, match=r"lightvid evaluate-vis GT\.json"):
+    with pytest.raises(ConfigurationError, match="lightvid evaluate-vis --help"):
         run(arguments)
 
 

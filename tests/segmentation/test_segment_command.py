@@ -2,7 +2,9 @@
 
 import json
 import os
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -10,6 +12,9 @@ from lightvid.annotations.results import validate_results
 from lightvid.commands.segment import run
 from lightvid.errors import ConfigurationError, DataError
 from lightvid.video import open_video, write_png, write_video
+from lightvid.video.audio import sound_codecs
+from lightvid.video.joining import Sound, join_videos
+from lightvid.video.timing import FrameIndex, Timing
 
 NAMES = ["ball", "dog", "person"]
 
@@ -37,6 +42,26 @@ def test_a_video_file_becomes_an_overlay_and_results(tmp_path, clip, loaded, cap
     assert changed[0, 28:, 60:].any()
     assert not changed[1, 28:, :40].any()  # the second object has left
     assert "14/14 frames" in capsys.readouterr().err
+
+
+def test_the_overlay_has_the_timing_and_the_sound_of_the_video(tmp_path, clip, loaded):
+    with av.open(str(tmp_path / "tone.mp4"), "w") as container:
+        picture, tone = container.add_stream("libx264", rate=24), container.add_stream("aac", rate=48000)
+        picture.width = picture.height = 16
+        container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+        container.mux(picture.encode())
+        samples = av.AudioFrame.from_ndarray(np.zeros((2, 4096), np.float32), format="fltp", layout="stereo")
+        samples.rate = 48000
+        container.mux(tone.encode(samples))
+        container.mux(tone.encode())
+    timing = Timing([*range(0, 520, 40), 1500], Fraction(1, 1000), Fraction(25), last=200)
+    join_videos([clip], tmp_path / "varying.mp4", timing=timing, sound=Sound(tmp_path / "tone.mp4"))
+    run([str(tmp_path / "varying.mp4"), "-o", str(tmp_path / "out"), "--checkpoint", "x"])
+    given, drawn = (FrameIndex.of(tmp_path / name).timing() for name in ("varying.mp4", "out/overlay.mp4"))
+    seconds = [[float(time * shown.time_base) for time in [*shown.times, shown.last]] for shown in (given, drawn)]
+    assert seconds[0] == pytest.approx([*np.arange(0, 520, 40) / 1000, 1.5, 0.2], abs=2e-3)
+    assert seconds[1] == pytest.approx(seconds[0], abs=2e-3)
+    assert sound_codecs(tmp_path / "out/overlay.mp4") == ["aac"]
 
 
 def test_a_folder_of_odd_size_and_one_frame(tmp_path, paint, loaded):
@@ -95,7 +120,9 @@ def test_without_a_checkpoint_the_newest_run_is_taken(tmp_path, clip, loaded, mo
         ([], "required: video, -o"),
         (["{clip}", "-o", "out"], "make train TASK=vis"),
         (["{clip}", "-o", "out", "--frames", "0"], "whole number above 0"),
-        (["{clip}", "-o", "out", "--score", "high"], "--score"),
+        (["{clip}", "-o", "out", "--score", "high"], "--score: expected a score of 0 to 1, got 'high'"),
+        (["{clip}", "-o", "out", "--score", "2"], "--score: expected a score of 0 to 1, got '2'"),
+        (["{clip}", "-o", "out", "--checkpoint", "x", "--fps", "30"], "--fps: is for images"),
         (["{clip}", "-o", "out", "--checkpoint", "x", "--published", "y=z"], "not allowed with"),
         (["{clip}", "-o", "out", "--published", "vistr.pth"], "expected NAME=FILE"),
         (["{clip}", "-o", "out", "--checkpoint", "x", "--names", "a,b"], "2 names for the 3 classes"),

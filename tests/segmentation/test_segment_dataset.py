@@ -59,6 +59,16 @@ def test_categories_of_the_same_ids_with_other_names_are_refused(tmp_path, datas
         run([str(dataset), "-o", str(tmp_path / "out"), "--checkpoint", "best.ckpt"])
 
 
+def test_more_categories_than_the_checkpoint_has_are_named_where_its_own_end(tmp_path, dataset, loaded):
+    content = json.loads(dataset.read_text())
+    content["categories"] += [{"id": number, "name": f"more {number}"} for number in (9, 10)]
+    dataset.write_text(json.dumps(content))
+    with pytest.raises(
+        ConfigurationError, match=r"5 categories are \.\.\., person, more 9, more 10, the 3 of .* \.\.\., person:"
+    ):
+        run([str(dataset), "-o", str(tmp_path / "out"), "--checkpoint", "best.ckpt"])
+
+
 def test_a_checkpoint_without_names_is_compared_by_ids_alone(tmp_path, dataset, loaded, monkeypatch):
     from lightvid import checkpoints
 

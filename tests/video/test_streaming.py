@@ -15,13 +15,13 @@ from lightvid.video.files import open_container
 from lightvid.video.streaming import FrameStream
 
 
-def encode(path, length=60, *, codec="libx264", rate=30, times=None, gop=12, rotation=0, size=(48, 64)):
+def encode(path, length=60, *, codec="libx264", rate=30, times=None, gop=12, rotation=0, size=(48, 64), live=False):
     coarse = np.random.default_rng(0).integers(0, 255, (7, 9, 3)).astype(np.uint8)
     picture = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"live": "1"} if live else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = size
-        stream.pix_fmt, stream.codec_context.gop_size = "yuv420p", gop
+        stream.pix_fmt, stream.codec_context.gop_size = "yuvj420p" if codec == "mjpeg" else "yuv420p", gop
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
@@ -150,3 +150,36 @@ def test_a_file_that_is_no_video_is_named(tmp_path):
     (tmp_path / "text.mp4").write_text("text")
     with pytest.raises(DataError, match=r"text\.mp4: not a video"):
         FrameStream(tmp_path / "text.mp4")
+
+
+def test_a_matroska_file_is_cut_off_if_it_says_that_there_is_more(tmp_path):
+    content = encode(tmp_path / "whole.mkv").read_bytes()
+    assert len(open_video(tmp_path / "whole.mkv")) == len(FrameStream(tmp_path / "whole.mkv")) == 60
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 2])
+    for read in (open_video, FrameStream):
+        with pytest.raises(DataError, match=r"cut\.mkv: cut off or damaged: its end is missing, frames are there up"):
+            read(tmp_path / "cut.mkv")
+
+
+def test_an_avi_file_may_have_places_without_a_frame(tmp_path):
+    path = encode(tmp_path / "whole.avi", 20, codec="mjpeg")
+    with av.open(str(path)) as whole, av.open(str(tmp_path / "dropped.avi"), "w") as dropped:
+        stream = dropped.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size and packet.pts not in (5, 6):
+                packet.stream = stream
+                dropped.mux(packet)
+    stream, kept = FrameStream(tmp_path / "dropped.avi"), [*range(5), *range(7, 20)]
+    assert list(stream.index.timing().times) == kept
+    np.testing.assert_array_equal(stream.read(range(18)), FrameStream(path).read(kept))
+    content = (tmp_path / "dropped.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"cut\.avi: cut off or damaged: frame \d+ is the first of its 20"):
+        FrameStream(tmp_path / "cut.avi")
+
+
+def test_a_live_recording_does_not_say_how_long_it_is_and_is_taken_as_it_is(tmp_path):
+    content = encode(tmp_path / "live.mkv", live=True).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 2])
+    assert len(FrameStream(tmp_path / "live.mkv")) == 60
+    assert 20 < len(FrameStream(tmp_path / "cut.mkv")) < 60

@@ -6,15 +6,36 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from lightvid.errors import ConfigurationError
+from lightvid.errors import ConfigurationError, nearest
+
+NEGATIVE = re.compile(r"-[\d.]")
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes end in the error of one line that all commands have."""
+    """Mistakes end in the error of one line that all commands have.
+
+    An unknown option is named before those that are missing, which it may have been meant for. A value may begin with a
+    minus sign and a digit.
+    """
+
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """See `argparse.ArgumentParser.parse_args`."""
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        joined: list[str] = []
+        for argument in args:
+            if joined and joined[-1] in options and NEGATIVE.match(argument):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        given = joined[: joined.index("--")] if "--" in joined else joined
+        for name in (argument.partition("=")[0] for argument in given if argument.startswith("--")):
+            if name not in options:
+                self.error(f"unrecognized arguments: {name}: {nearest(name, options)}")
+        return super().parse_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Answer a mistake."""

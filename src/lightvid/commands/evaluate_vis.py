@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from lightvid.commands.arguments import Parser, positive
 from lightvid.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lightvid.metrics import YouTubeVISScores
-
-USAGE = (
-    "lightvid evaluate-vis GT.json RESULTS.json|RESULTS.zip [--json OUT] [--per-category] [--submission ZIP] "
-    "[--as-benchmark] [--processes N]"
-)
 
 
 def run(arguments: list[str]) -> None:
@@ -109,13 +104,8 @@ def _percent(number: float) -> str:
     return f"{100 * number:.1f}" if number >= 0 else "-"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"evaluate-vis: {message}: {USAGE}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="lightvid evaluate-vis", usage=USAGE, description=__doc__, allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="lightvid evaluate-vis", description=__doc__, allow_abbrev=False)
     parser.add_argument("ground_truth", type=Path, metavar="GT", help="JSON file of the split, .json or .json.gz")
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="results, .json or .json.gz, or a submission .zip"
@@ -129,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         help="evaluate what the published evaluation takes: short lists, masks of another size, unknown categories",
     )
     parser.add_argument(
-        "--processes", type=int, metavar="N", help="that share the videos; by default one for each core of large input"
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="that share the videos; by default one for each core of large input",
     )
     return parser

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lightvid.commands.arguments import Parser, positive, show_progress
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
     from lightvid.segmentation import SegmenterOptions, TrackResult
     from lightvid.video import Video
 
+logger = logging.getLogger(__name__)
+
 VIDEO_ID = 1
+DEFAULT_FPS = 10
 FRAMES_AT_ONCE = 16  # read for drawing
 
 
@@ -40,8 +46,11 @@ def run(arguments: list[str]) -> None:
     from lightvid.annotations.results import write_results
     from lightvid.segmentation import SegmenterOptions
     from lightvid.video import open_video
+    from lightvid.video.reading import VideoFile
 
     video = open_video(options.video)
+    if options.fps is not None and isinstance(video, VideoFile):
+        raise ConfigurationError(f"--fps: is for images, {video.path} has its own rate (leave it out)")
     height, width = video.size()
     network = load_network(options.checkpoint, options.published)
     trained = SegmenterOptions.of(network)
@@ -65,10 +74,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("video", type=Path, help="a video file, a folder of images or a .zip of them")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the three files")
     add_network_options(parser)
-    parser.add_argument("--score", type=float, default=0.3, help="least score of a track (0.3)")
+    parser.add_argument("--score", type=_score, default=0.3, help="least score of a track (0.3)")
     parser.add_argument("--names", help="of the classes: dog,person,... or a YouTube-VIS JSON file")
-    parser.add_argument("--fps", type=positive, default=10, help="of overlay.mp4, for a folder or zip of images (10)")
+    parser.add_argument("--fps", type=positive, help=f"of overlay.mp4, for a folder or zip of images ({DEFAULT_FPS})")
     return parser.parse_args(arguments)
+
+
+def _score(text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"expected a score of 0 to 1, got '{text}'")
+    return score
 
 
 def _names(given: str | None, trained: SegmenterOptions) -> dict[int, str]:
@@ -90,19 +109,29 @@ def _names(given: str | None, trained: SegmenterOptions) -> dict[int, str]:
 
 
 def _draw(video: Video, tracks: Sequence[TrackResult], names: dict[int, str], options: argparse.Namespace) -> None:
+    """Write `overlay.mp4` with the timing and the sound of the video."""
     from lightvid.video import VideoWriter, draw_tracks
-    from lightvid.video.files import frame_rate
+    from lightvid.video.joining import Sound, join_videos
     from lightvid.video.reading import VideoFile
+    from lightvid.video.timing import FrameIndex, Timing
 
     labels = [names[track["category_id"]] for track in tracks]
     scores = [track["score"] for track in tracks]
-    rate = frame_rate(video.path) if isinstance(video, VideoFile) else options.fps
-    with VideoWriter(options.out / "overlay.mp4", rate) as writer:
-        for start in range(0, len(video), FRAMES_AT_ONCE):
-            numbers = range(start, min(start + FRAMES_AT_ONCE, len(video)))
-            for number, frame in zip(numbers, video.read(numbers), strict=True):
-                masks = _masks(tracks, number, frame)
-                writer.write(draw_tracks(frame, masks, ids=range(len(tracks)), labels=labels, scores=scores))
+    timing, sound = Timing.constant(len(video), Fraction(options.fps or DEFAULT_FPS)), None
+    if isinstance(video, VideoFile):
+        index = FrameIndex.of(video.path)
+        timing, sound = index.timing(), Sound(video.path, index.start)
+    with TemporaryDirectory(dir=options.out) as folder:
+        drawn, overlay = Path(folder) / "drawn.mp4", Path(folder) / "overlay.mp4"
+        with VideoWriter(drawn, timing.rate) as writer:
+            for start in range(0, len(video), FRAMES_AT_ONCE):
+                numbers = range(start, min(start + FRAMES_AT_ONCE, len(video)))
+                for number, frame in zip(numbers, video.read(numbers), strict=True):
+                    masks = _masks(tracks, number, frame)
+                    writer.write(draw_tracks(frame, masks, ids=range(len(tracks)), labels=labels, scores=scores))
+        for codec in join_videos([drawn], overlay, timing=timing, sound=sound):
+            logger.info("sound: %s does not go into overlay.mp4, so it is left out", codec)
+        os.replace(overlay, options.out / "overlay.mp4")
 
 
 def _masks(tracks: Sequence[TrackResult], number: int, frame: NDArray[np.uint8]) -> list[NDArray[np.uint8] | None]:

@@ -64,10 +64,12 @@ def _check_categories(annotations: Annotations, trained: SegmenterOptions) -> No
     ids = [category.id for category in annotations.categories]
     pairs: list[tuple[list[Any], list[Any]]] = [(ids, trained.category_ids)]
     if not all(re.fullmatch(r"class \d+", name) for name in trained.category_names):  # a checkpoint without names
-        pairs.append(([category.name for category in annotations.categories], trained.category_names))
+        pairs.insert(0, ([category.name for category in annotations.categories], trained.category_names))
     for expected, given in pairs:
         if expected != given:
-            start = next((n for n, (a, b) in enumerate(zip(expected, given, strict=False)) if a != b), 0)
+            start = next((n for n, (a, b) in enumerate(zip(expected, given, strict=False)) if a != b), None)
+            if start is None:  # one list begins as the other: from where the shorter one ends
+                start = max(min(len(expected), len(given)) - 1, 0)
             raise ConfigurationError(
                 f"{annotations.path}: its {len(expected)} categories are {_some(expected, start)}, "
                 f"the {len(given)} of the checkpoint {_some(given, start)}: train on data with these categories"

@@ -29,6 +29,8 @@ def run(arguments: list[str]) -> None:
     options, more = _parser().parse_known_args(arguments)
     if wrong := [argument for argument in more if "=" not in argument or argument.startswith("-")]:
         raise ConfigurationError(f"sweep: '{wrong[0]}' is neither an option nor of the form key=value")
+    if named := [argument for argument in more if argument.startswith("name=")]:
+        raise ConfigurationError(f"sweep: '{named[0]}': each run has a name of its own; --out says where they are")
     spec = load_sweep(options.sweep)
     spec["command"] = _with_arguments(spec["command"], more)
     if options.local:

@@ -96,7 +96,8 @@ def open_output(
 def _not_kept(clip: FrameStream | ImageSequence) -> list[str]:
     """What no output keeps of the frames, one line each."""
     if isinstance(clip, FrameStream):
-        bits, grey, alpha = Look.of(clip.path).bits, False, False
+        look = Look.of(clip.path)
+        bits, grey, alpha = look.bits, look.grey, False
     else:
         kind = clip.kind()
         bits, grey, alpha = kind.bits, kind.grey, kind.alpha

@@ -59,7 +59,7 @@ def open_masks(path: str | Path, *, instances: Collection[int] = (), threshold: 
             and 128 is the threshold in JPEG images and videos, which do not store black exactly.
 
     Raises:
-        DataError: missing, or no masks; `instances` in a format that does not store them exactly.
+        DataError: missing, or no masks; `instances` in a format that does not store them, or not exactly.
         ConfigurationError: both `instances` and `threshold`, or a threshold that is no brightness.
     """
     if instances and threshold is not None:
@@ -74,18 +74,18 @@ def open_masks(path: str | Path, *, instances: Collection[int] = (), threshold: 
     lossy = isinstance(frames, FrameStream) or frames.frame_names[0].lower().endswith(LOSSY)
     if instances and lossy:
         raise DataError(f"{path}: numbers of objects need PNG masks, which store them exactly")
-    if isinstance(frames, FrameStream):
-        return BrightMasks(frames, threshold or LOSSY_THRESHOLD)
-    if threshold is not None or lossy:
-        return BrightMasks(frames, threshold or LOSSY_THRESHOLD)
-    return NumberedMasks(frames, instances)
+    if isinstance(frames, FrameStream) or threshold is not None or lossy:
+        return BrightMasks(frames, threshold or LOSSY_THRESHOLD, label=str(path))
+    if instances and not frames.kind().numbered:
+        raise DataError(f"{path}: numbers of objects need palette or grey PNG masks of 8 bits, these are coloured")
+    return NumberedMasks(frames, instances, label=str(path))
 
 
 class BrightMasks(MaskSource):
     """Images or a video, whose bright pixels are holes; of a coloured one its brightest channel counts."""
 
-    def __init__(self, frames: FrameStream | ImageSequence, threshold: int) -> None:
-        self.label = str(frames.path)
+    def __init__(self, frames: FrameStream | ImageSequence, threshold: int, *, label: str) -> None:
+        self.label = label
         self.names = _names(frames)
         self.named = isinstance(frames, ImageSequence)
         self._frames = frames
@@ -105,8 +105,8 @@ class NumberedMasks(MaskSource):
 
     named = True
 
-    def __init__(self, frames: ImageSequence, instances: Collection[int]) -> None:
-        self.label = str(frames.path)
+    def __init__(self, frames: ImageSequence, instances: Collection[int], *, label: str) -> None:
+        self.label = label
         self.names = _names(frames)
         self._frames = frames
         self._instances = list(instances)

@@ -27,7 +27,7 @@ def check_pairs(masks: MaskSource, frames: FrameStream | Video) -> list[str]:
     names = [Path(name).stem for name in frames.frame_names]
     if len(masks.names) == 1:
         everywhere = isinstance(masks, BoxMasks) or len(names) == 1
-        return [] if everywhere else [f"masks: {masks.label} has one, which is for all frames"]
+        return [] if everywhere else [f"masks: {masks.label} is one, which is for all frames"]
     if len(masks.names) != len(names):
         raise DataError(
             f"{masks.label}: {len(masks.names)} masks for {len(names)} frames{_what_is_missing(masks.names, names)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,19 +21,6 @@ try:
     import decord
 except (ImportError, OSError):  # no wheel for this machine, or one that does not load
     decord = None
-
-
-def count_frames(path: Path) -> int:
-    """Count the frames from the packets, which are not decoded.
-
-    Raises:
-        DataError: not a video, or no frame in it.
-    """
-    with open_container(path) as container:
-        count = len(_timestamps(container)[0])
-    if count == 0:
-        raise DataError(f"{path}: not a video (it has no frames)")
-    return count
 
 
 def frame_size(path: Path) -> tuple[int, int]:
@@ -51,20 +37,6 @@ def frame_size(path: Path) -> tuple[int, int]:
         except av.FFmpegError:
             turned = False
     return (size[1], size[0]) if turned else size
-
-
-def frame_rate(path: Path) -> Fraction:
-    """Frames per second, the mean where they vary.
-
-    Raises:
-        DataError: not a video, or its rate is not known.
-    """
-    with open_container(path) as container:
-        stream = container.streams.video[0]
-        rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise DataError(f"{path}: its frame rate is not known")
-    return Fraction(rate)
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> NDArray[np.uint8]:

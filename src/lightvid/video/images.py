@@ -16,6 +16,7 @@ START_OF_SCAN = b"\xda"  # after 0xff
 END_OF_IMAGE = b"\xff\xd9"
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_BITS = 24  # where the header holds the bits of a sample
+NUMBERED = ("P", "L", "1")  # Pillow's modes whose values may be numbers of instances
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -69,7 +70,7 @@ def decode_mask(content: bytes, label: str) -> NDArray[np.uint8]:
     try:
         # OpenCV would give a palette's colours; Pillow keeps the indices.
         with Image.open(io.BytesIO(content)) as image:
-            if image.mode in ("P", "L", "1"):
+            if image.mode in NUMBERED:
                 return np.array(image, np.uint8)
             return np.asarray(np.array(image.convert("RGB")).any(axis=2), np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
@@ -97,11 +98,13 @@ class ImageKind:
         bits: of a sample, of which 8 are kept.
         grey: it has no colours.
         alpha: some of it may be transparent.
+        numbered: `decode_mask` gives its values, so it may tell instances apart.
     """
 
     bits: int
     grey: bool
     alpha: bool
+    numbered: bool
 
 
 def image_kind(content: bytes, label: str) -> ImageKind:
@@ -114,7 +117,8 @@ def image_kind(content: bytes, label: str) -> ImageKind:
         with Image.open(io.BytesIO(content)) as image:
             # Pillow itself turns colours of 16 bits into 8 without a trace of it.
             bits = content[PNG_BITS] if content.startswith(PNG) else 8
-            return ImageKind(bits, image.getbands()[0] in ("1", "L", "I"), image.has_transparency_data)
+            grey = image.getbands()[0] in ("1", "L", "I")
+            return ImageKind(bits, grey, image.has_transparency_data, image.mode in NUMBERED)
     except (OSError, SyntaxError, ValueError):
         raise DataError(f"{label}: corrupt frame (not a readable image)") from None
 

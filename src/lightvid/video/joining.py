@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import av
 from av.container import InputContainer
 
 from lightvid.errors import DataError
-from lightvid.video.audio import copied_packets, copyable
+from lightvid.video.audio import copied_packets, copyable, lead, sound_codecs
 from lightvid.video.files import open_container
 from lightvid.video.timing import Timing
 
@@ -25,7 +26,7 @@ class Sound:
 
     Attributes:
         path: of that file.
-        start: seconds in it at which the new file begins.
+        start: seconds in it at which the first frame is shown; sound before that is kept.
     """
 
     path: Path
@@ -45,9 +46,22 @@ def join_videos(parts: Sequence[Path], target: Path, *, timing: Timing, sound: S
         Codecs of the audio streams that the container cannot hold, which are left out.
 
     Raises:
-        DataError: the parts do not have one frame for each time.
+        DataError: the parts do not have one frame for each time, or cannot be joined.
         OSError: the file cannot be written.
     """
+    try:
+        return _join(parts, target, timing, sound)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        if sound is None:
+            raise DataError(f"{target}: cannot be joined ({error.strerror}): start again with --overwrite") from None
+    # Some sound is refused only within it, or at its end.
+    join_videos(parts, target, timing=timing)
+    return sound_codecs(sound.path)
+
+
+def _join(parts: Sequence[Path], target: Path, timing: Timing, sound: Sound | None) -> list[str]:
     delay = _reordering(parts, len(timing.times))
     left_out: list[str] = []
     with ExitStack() as open_files:
@@ -55,22 +69,30 @@ def join_videos(parts: Sequence[Path], target: Path, *, timing: Timing, sound: S
         with open_container(parts[0]) as first:
             stream = output.add_stream_from_template(first.streams.video[0])
         stream.time_base = timing.time_base
-        tracks = [_video_packets(parts, stream, timing, delay)]
+        tracks, wait = [], 0
         if sound is not None:
             source = open_files.enter_context(open_container(sound.path))
             streams, left_out = copyable(source, output)
             if streams:
-                tracks.append(copied_packets(source, streams, output, start=sound.start))
+                wait = ceil(lead(streams, sound.start) / timing.time_base)
+                begin = sound.start - wait * timing.time_base
+                tracks.append(copied_packets(source, streams, output, start=begin))
+        times = [time + wait for time in timing.times]
+        tracks.insert(0, _video_packets(parts, stream, replace(timing, times=times), delay))
         for _, packet in heapq.merge(*tracks, key=lambda entry: entry[0]):
             output.mux(packet)
     return left_out
 
 
 def _video_packets(parts: Sequence[Path], stream: Any, timing: Timing, delay: int) -> Iterator[tuple[float, av.Packet]]:
-    """All packets with their new times: of display by the frame's number, of storage `delay` frames earlier."""
+    """All packets with their new times: of display by the frame's number, of storage `delay` frames earlier.
+
+    Before the first frame they have the steps of the last ones. An .mp4 lasts as long as all its times of storage and
+    the duration of the packet stored last, and that is the duration of its frames then.
+    """
     times = timing.times
-    step = times[1] - times[0] if len(times) > 1 else 1
-    stored = [*(times[0] - step * frames for frames in range(delay, 0, -1)), *times]
+    stored = [*(times[0] - times[-1] + times[-1 - frames] for frames in range(delay, 0, -1)), *times]
+    ends = [*times[1:], times[-1] + timing.last]
     done = 0
     for part in parts:
         with open_container(part) as container:
@@ -80,7 +102,8 @@ def _video_packets(parts: Sequence[Path], stream: Any, timing: Timing, delay: in
                 number = done + numbers[packet.pts or 0]
                 packet.stream, packet.time_base = stream, timing.time_base
                 packet.pts, packet.dts = times[number], stored[done + place]
-                packet.duration = times[number + 1] - times[number] if number + 1 < len(times) else step
+                last = done + place == len(times) - 1
+                packet.duration = timing.last if last else ends[number] - times[number]
                 yield float(packet.dts * timing.time_base), packet
         done += len(numbers)
 

@@ -26,6 +26,7 @@ class Look:
         primaries: of the colours.
         transfer: from light to value.
         bits: of a sample.
+        grey: it has no colours.
     """
 
     pixel_aspect: Fraction | None = None
@@ -33,6 +34,7 @@ class Look:
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     bits: int = 8
+    grey: bool = False
 
     @classmethod
     def of(cls, path: Path) -> Look:
@@ -51,6 +53,7 @@ class Look:
                 int(codec.color_primaries),
                 int(codec.color_trc),
                 codec.format.components[0].bits if codec.format else 8,
+                codec.format is not None and not codec.format.is_rgb and len(codec.format.components) < 3,
             )
 
     def turned(self) -> Look:

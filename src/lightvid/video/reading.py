@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lightvid.errors import DataError
 from lightvid.video import files
 from lightvid.video.images import ImageKind, decode_image, decode_mask, image_kind, image_size, possible_reduction
+from lightvid.video.timing import FrameIndex
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
@@ -33,7 +34,7 @@ def open_video(path: str | Path) -> Video:
         path: a folder of .jpg or .png images, a .zip of them, or a video file.
 
     Raises:
-        DataError: the path is missing, holds no frame, or is not readable as what its name says.
+        DataError: the path is missing, holds no frame, is not readable as what its name says, or is cut off.
     """
     path = Path(path)
     if path.is_dir():
@@ -44,7 +45,7 @@ def open_video(path: str | Path) -> Video:
         with open_zip(path) as archive:
             return FrameZip(path, path.stem, _image_names(path, archive.namelist()))
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoFile(path, path.stem, [f"{index:05d}" for index in range(files.count_frames(path))])
+        return VideoFile(path, path.stem, [f"{index:05d}" for index in range(len(FrameIndex.of(path).times))])
     raise DataError(f"{path}: not a video (expected a folder, .zip, {', '.join(VIDEO_SUFFIXES)})")
 
 

@@ -15,6 +15,7 @@ from av.container import InputContainer
 
 from lightvid.errors import DataError
 from lightvid.video.files import open_container
+from lightvid.video.matroska import is_cut_off
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Timing:
         times: of each frame, in units of `time_base`, ascending from 0.
         time_base: seconds.
         rate: frames per second, the mean where it varies.
+        last: how long the last frame is shown, in units of `time_base`.
     """
 
     times: Sequence[int]
     time_base: Fraction
     rate: Fraction
+    last: int = 1
 
     @classmethod
     def constant(cls, length: int, rate: Fraction) -> Timing:
@@ -48,6 +51,7 @@ class FrameIndex:
         rate: frames per second, the mean where it varies; None if the file does not say.
         by_count: the times are those of storage, as in an AVI file with frames stored in another order than shown:
             only counting from the start finds a frame.
+        last: how long the last frame is shown, in units of `time_base`.
     """
 
     times: list[int]
@@ -55,6 +59,7 @@ class FrameIndex:
     time_base: Fraction
     rate: Fraction | None
     by_count: bool
+    last: int
 
     @classmethod
     def of(cls, path: Path) -> FrameIndex:
@@ -68,19 +73,28 @@ class FrameIndex:
             declared, time_base, rate = stream.frames, stream.time_base, stream.average_rate or stream.guessed_rate
             reordered = bool(stream.codec_context.has_b_frames)
             stored = container.format.name == "avi"
+            matroska = container.format.name == "matroska,webm"
             packets, stopped = _packets(container)
         stored_times = [packet.time for packet in packets if packet.shown]
         times = sorted(stored_times)
         if not times or time_base is None:
             raise DataError(f"{path}: not a video (it has no frames)")
-        if stopped or len(packets) < declared:
+        # An .avi counts the places for frames; those where one was dropped are empty.
+        if stopped or (times[-1] + 1 if stored else len(packets)) < declared:
             raise DataError(
                 f"{path}: cut off or damaged: frame {_first_missing(times)} is the first of its"
                 f" {max(declared, len(times))} that cannot be decoded (copy it again, or cut it before that frame)"
             )
+        if matroska and is_cut_off(path):
+            last = _first_missing(times) - 1
+            raise DataError(
+                f"{path}: cut off or damaged: its end is missing, frames are there up to {last}"
+                " (copy it again, or cut it there)"
+            )
         by_count = stored and reordered and stored_times == times
         keys = sorted(bisect_left(times, packet.time) for packet in packets if packet.shown and packet.key)
-        return cls(times, [0] if by_count or not keys else keys, time_base, rate, by_count)
+        last = _last_duration(packets, times, reordered=reordered and not matroska)
+        return cls(times, [0] if by_count or not keys else keys, time_base, rate, by_count, last)
 
     def key_before(self, number: int) -> int:
         """The last frame up to this one where decoding can start."""
@@ -111,7 +125,7 @@ class FrameIndex:
             for number, time in enumerate(self.times)
         ):
             return Timing.constant(len(self.times), rate)
-        return Timing([time - start for time in self.times], self.time_base, rate)
+        return Timing([time - start for time in self.times], self.time_base, rate, self.last)
 
     @property
     def start(self) -> Fraction:
@@ -121,6 +135,7 @@ class FrameIndex:
 
 class _Packet(NamedTuple):
     time: int
+    duration: int
     key: bool
     shown: bool
 
@@ -134,14 +149,31 @@ def _packets(container: InputContainer) -> tuple[list[_Packet], bool]:
                 return packets, True
             if packet.size:
                 shown = packet.pts is not None and not packet.is_discard
-                packets.append(_Packet(packet.pts or 0, packet.is_keyframe, shown))
+                packets.append(_Packet(packet.pts or 0, packet.duration or 0, packet.is_keyframe, shown))
     except (av.FFmpegError, OSError):
         return packets, True
     return packets, False
 
 
+def _last_duration(packets: list[_Packet], times: list[int], *, reordered: bool) -> int:
+    """Of the frame that is shown last; as most others where the file does not say.
+
+    Args:
+        packets: in the order of storage.
+        times: of all frames, ascending.
+        reordered: durations are steps between the times of storage: that of the packet stored last is left for it.
+    """
+    last = packets[-1] if reordered else max((packet for packet in packets if packet.shown), key=lambda each: each.time)
+    return last.duration or _usual_step(times) or 1
+
+
+def _usual_step(times: list[int]) -> int:
+    steps = sorted(later - earlier for earlier, later in pairwise(times))
+    return steps[len(steps) // 2] if steps else 0
+
+
 def _first_missing(times: list[int]) -> int:
     """The first gap in the times: frames are stored in another order than shown."""
-    steps = [later - earlier for earlier, later in pairwise(times)]
-    usual = sorted(steps)[len(steps) // 2] if steps else 0
-    return next((number + 1 for number, step in enumerate(steps) if step > 1.5 * usual), len(times))
+    limit = 1.5 * _usual_step(times)
+    gaps = (number for number, (earlier, later) in enumerate(pairwise(times), 1) if later - earlier > limit)
+    return next(gaps, len(times))
