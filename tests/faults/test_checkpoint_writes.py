@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightvid import training
+from lightvid import run_report
 from lightvid.checkpoint_io import AtomicCheckpointIO
 from lightvid.errors import CheckpointError, LightvidError
 from lightvid.training import train
@@ -125,7 +125,7 @@ def test_pictures_and_rows_that_find_no_room_cost_a_warning_and_no_training(tiny
         return call
 
     monkeypatch.setattr(media, "write_png", limited(media.write_png))
-    monkeypatch.setattr(training, "_write_results", limited(training._write_results))
+    monkeypatch.setattr(run_report, "_write_results", limited(run_report._write_results))
     real_save, calls = RunCSVLogger.save, []
 
     def save(self):
