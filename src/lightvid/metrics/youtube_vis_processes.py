@@ -98,6 +98,6 @@ def _share(match: MatchVideo, videos: Sequence[int], begun: Synchronized[int]) -
             return
         try:
             yield place, match(videos[place])
-        except Exception as problem:
+        except Exception as problem:  # raised by `match_videos`, wherever it happened
             begun.value = len(videos)
             yield place, problem
